@@ -1,0 +1,50 @@
+"""One log line for each attempt that ended: what, how, how long it waited and ran. Never its arguments or result."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+
+from service.engine import Ended
+from service.telemetry import LineWriter
+
+
+class AttemptLines:
+    """Hears of recorded attempts from the engine, in batches, and writes a line for each."""
+
+    def __init__(self) -> None:
+        self._writer: LineWriter | None = None
+
+    def attach(self, writer: LineWriter) -> None:
+        """Write JSON straight to `writer`: thousands of lines a second are then cheap."""
+        self._writer = writer
+
+    def __call__(self, ended: Sequence[Ended]) -> None:
+        if self._writer is None:
+            log = structlog.get_logger("attempt")
+            for item in ended:
+                log.info("attempt", **_fields(item))
+            return
+        for item in ended:
+            stamp = datetime.fromtimestamp(item.at / 1000, UTC)
+            line = {"event": "attempt", "level": "info", "timestamp": stamp, **_fields(item)}
+            self._writer.write(orjson.dumps(line, option=orjson.OPT_UTC_Z))
+
+
+def _fields(item: Ended) -> dict[str, Any]:
+    run = item.run
+    fields: dict[str, Any] = {
+        "job_id": run.job_id,
+        "function": run.function,
+        "attempt": run.attempt,
+        "outcome": item.outcome,
+        "waited_ms": max(0, run.started - int(run.due)),
+        "ran_ms": item.at - run.started,
+    }
+    if not item.recorded:
+        fields["recorded"] = False
+    if item.ending is not None and item.ending.error is not None:
+        fields["error"] = item.ending.error.type
+    return fields

@@ -1,0 +1,54 @@
+"""Timeouts of running jobs on one timer, however many run."""
+
+import asyncio
+from collections.abc import Callable
+
+from service.engine.run import Run
+
+
+class Deadlines:
+    """Calls `on_due(run)` once for each run that is still held when its time is over."""
+
+    def __init__(self, on_due: Callable[[Run], object]) -> None:
+        self._on_due = on_due
+        self._due: dict[str, tuple[float, Run]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._next = float("inf")
+
+    def add(self, run: Run, timeout: float | None) -> None:
+        """Watch a run from now for `timeout` seconds; None is no timeout."""
+        if timeout is None:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + timeout
+        self._due[run.claimed.token + run.job_id] = due, run
+        if due < self._next:
+            self._arm(loop, due)
+
+    def discard(self, run: Run) -> None:
+        """The run has ended. The timer stays: most runs end long before it, and setting it anew would cost each."""
+        if self._due:
+            self._due.pop(run.claimed.token + run.job_id, None)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._next = due
+        self._timer = loop.call_at(due, self._fire)
+
+    def _fire(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for key, (due, run) in list(self._due.items()):
+            if due <= now + 0.002:
+                del self._due[key]
+                self._on_due(run)
+        self.stop()
+        soonest = min((due for due, _ in self._due.values()), default=None)
+        if soonest is not None:
+            self._arm(loop, soonest)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._next = None, float("inf")

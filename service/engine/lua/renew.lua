@@ -1,0 +1,16 @@
+-- Prolong the leases of running attempts.
+-- ARGV: lease ms, then per attempt: id, token, queue
+-- Returns {now, ids whose lease now belongs to somebody else …}.
+local now, lease = clock(), tonumber(ARGV[1])
+local reply = {now}
+
+for i = 2, #ARGV, 3 do
+  local id, token, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if owns(id, token, queue) then
+    redis.call('SET', LEASE .. id, token, 'PX', lease)
+    redis.call('ZADD', queue, 'XX', lease_end(now, lease), id)
+  else
+    reply[#reply + 1] = id
+  end
+end
+return reply

@@ -1,0 +1,33 @@
+-- Hand unfinished jobs back to their queues: a retry, a snooze, a release. A stale token is refused.
+-- ARGV: events kept, then per job: id, token, queue, delay ms, priority, change of the attempt count (0 or -1),
+--   phase (retrying | scheduled | queued), history entry or '', event kind or '', rest of the event
+-- Returns one number per job: 1 handed back, 0 refused.
+local now, events, reply, due_by_queue = clock(), {}, {}, {}
+
+local function hand_back(i, id, queue)
+  local delay, priority = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4])
+  local fn = function_of(redis.call('GET', PAYLOAD .. id))
+  redis.call('DEL', LEASE .. id)
+  redis.call('ZADD', queue, 'XX', place(now + delay, delay == 0 and priority or 0, true), id)
+  if delay > 0 and priority > 0 then redis.call('ZADD', RISING .. queue, now + delay, priority .. id) end
+  if ARGV[i + 5] == '-1' then redis.call('DECR', COUNT .. id) end
+  redis.call('HSET', NOTES .. id, 'phase', ARGV[i + 6], 'token', ARGV[i + 1])
+  if ARGV[i + 6] == 'queued' then redis.call('HINCRBY', NOTES .. id, 'released', 1) end
+  if ARGV[i + 7] ~= '' then note_history(id, ARGV[i + 7]) end
+  if ARGV[i + 8] ~= '' then events[#events + 1] = event(ARGV[i + 8], now, id, fn, queue, ARGV[i + 9]) end
+  due_by_queue[queue] = math.min(due_by_queue[queue] or now + delay, now + delay)
+end
+
+for i = 2, #ARGV, 10 do
+  local id, token, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if owns(id, token, queue) then
+    hand_back(i, id, queue)
+    reply[#reply + 1] = 1
+  else
+    reply[#reply + 1] = redis.call('HGET', NOTES .. id, 'token') == token and 1 or 0
+  end
+end
+
+for queue, due in pairs(due_by_queue) do wake(queue, due) end
+emit(events, ARGV[1])
+return reply

@@ -1,0 +1,116 @@
+"""How an attempt can end: a closed set, and what each end means for the job."""
+
+import enum
+import traceback
+from dataclasses import dataclass
+from typing import Any, Final
+
+from service.engine.model import AttemptState, JobError, JobState
+
+TRACEBACK_MAX: Final = 16_000
+MESSAGE_MAX: Final = 2_000
+
+
+class Interrupt(enum.Enum):
+    """Why the worker itself stopped a running function."""
+
+    TIMEOUT = "timeout"
+    CANCEL = "cancel"
+    RELEASE = "release"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    error: BaseException
+    state: AttemptState = AttemptState.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRetry:
+    """The function raised Retry; `delay` in seconds, None = by its policy."""
+
+    delay: float | None
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Snoozed:
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The job can never run: Fail, a poison pill, an unreadable payload, bad arguments, no attempt left."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """Handed back by a worker that stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """This worker has no room for the function, or does not know it; another may."""
+
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disowned:
+    """Another attempt owns the job: nothing of this one is recorded."""
+
+
+Outcome = Returned | Raised | AskedRetry | Snoozed | Refused | Cancelled | Expired | Released | Unserved | Disowned
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The job is done."""
+
+    state: JobState
+    attempt_state: AttemptState | None
+    value: Any = None
+    error: JobError | None = None
+    exception: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """The job goes back to its queue. `counted`: whether the attempt counts against its limit."""
+
+    delay: float
+    phase: str
+    attempt_state: AttemptState | None
+    counted: bool
+    error: JobError | None = None
+
+
+Ending = Finish | HandBack | None
+
+
+def describe(error: BaseException, attempt: int, *, retryable: bool) -> JobError:
+    """An exception as bounded text."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure
+        message = "<its message could not be read>"
+    trace = "".join(traceback.format_exception(error))
+    return JobError(type(error).__name__, message[:MESSAGE_MAX], trace[-TRACEBACK_MAX:], attempt, retryable)

@@ -1,0 +1,251 @@
+"""How a job is written down: the payload while it lives and the record when it is done, both in ARQ's own shapes.
+
+ARQ's payload is `{t, f, a, k, et}` and its result `{t, f, a, k, et, s, r, st, ft, q, id}` (arq.jobs 0.28). What we add
+rides beside: `x`, the options of the job; `state`, how it ended; `by`, the token of the attempt that ended it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+
+from service.engine import keys
+from service.engine.clock import to_datetime
+from service.engine.codec import encode
+from service.engine.functions import Catalogue, Function
+from service.engine.model import Attempt, AttemptState, Job, JobError, JobState, Progress
+from service.engine.request import Request
+from service.engine.retry_policy import DEFAULT_MAX_ATTEMPTS
+
+
+def options_of(request: Request, queue: str) -> dict[str, Any]:
+    """What of a request is written beside ARQ's fields: only what differs from the default, the queue first."""
+    given: dict[str, Any] = {
+        "queue": None if queue == keys.DEFAULT_QUEUE else keys.queue(queue),
+        "priority": request.priority or None,
+        "delay": request.delay,
+        "run_at": int(request.run_at.timestamp() * 1000) if request.run_at else None,
+        "timeout": request.timeout,
+        "max_attempts": request.max_attempts,
+        "expires_in": request.expires_in,
+        "unique_key": request.unique_key,
+        "tags": request.tags or None,
+        "metadata": request.metadata or None,
+        "replay_of": request.replay_of,
+        "traceparent": request.traceparent,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def payload_head(function: str, options: Mapping[str, Any], arguments: Mapping[str, Any]) -> bytes:
+    """A payload without its enqueue time and closing brace, which the script adds by Redis's clock.
+
+    Raises TypeError when an argument has no JSON form.
+    """
+    fields: dict[str, Any] = {"f": function}
+    if options:
+        fields["x"] = options
+    return encode(fields | {"t": None, "a": (), "k": arguments})[:-1]
+
+
+def payload_of(record: Mapping[str, Any]) -> bytes:
+    """The payload that a finished job began with, for running it again under the same id."""
+    fields: dict[str, Any] = {"f": record["f"]}
+    if record.get("x"):
+        fields["x"] = record["x"]
+    return encode(fields | {"t": None, "a": record["a"], "k": record["k"], "et": record["et"]})
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Who runs an attempt: worker|started ms|attempt|losses before it."""
+
+    worker_id: str
+    started: int
+    attempt: int
+
+    @classmethod
+    def parse(cls, raw: bytes | None) -> "Token | None":
+        """None for a lease that a stock worker holds, whose value is `1`."""
+        parts = raw.decode(errors="replace").split("|") if raw else []
+        return cls(parts[0], int(parts[1]), int(parts[2])) if len(parts) == 4 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The answer of status.lua."""
+
+    now: int
+    record: bytes | None
+    payload: bytes | None
+    lease: bytes | None
+    attempts: int
+    notes: Mapping[bytes, bytes]
+    queue: str | None
+    score: bytes | None
+    rank: int
+    paused: bool
+
+    @classmethod
+    def of(cls, reply: list[Any]) -> "Snapshot":
+        now, record, payload, lease, attempts, notes, queue, score, rank, paused = reply
+        pairs = cast("list[bytes]", notes)
+        return cls(
+            now, record, payload, lease, int(attempts or 0), dict(zip(pairs[::2], pairs[1::2], strict=True)),
+            queue.decode() if queue else None, score, rank, bool(paused),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a stored job leaves to its function."""
+
+    catalogue: Catalogue = field(default_factory=Catalogue)
+
+    def function(self, name: str) -> Function | None:
+        return self.catalogue.get(name) if name in self.catalogue else None
+
+    def max_attempts(self, name: str, options: Mapping[str, Any]) -> int:
+        known = self.function(name)
+        return int(options.get("max_attempts") or (known.max_attempts if known else DEFAULT_MAX_ATTEMPTS))
+
+
+def read_job(job_id: str, snapshot: Snapshot, defaults: Defaults) -> Job | None:
+    """The job that a snapshot shows; None when there is nothing, or nothing but a stock client's pickle."""
+    raw = snapshot.record or snapshot.payload
+    if raw is None or not raw.startswith(b"{"):
+        return None
+    stored = cast("dict[str, Any]", orjson.loads(raw))
+    options = cast("dict[str, Any]", stored.get("x") or {})
+    common = _common_fields(job_id, stored, options, snapshot, defaults)
+    return Job(**common, **(_ended(stored, snapshot) if snapshot.record else _unfinished(snapshot)))
+
+
+def _common_fields(
+    job_id: str, stored: dict[str, Any], options: dict[str, Any], snapshot: Snapshot, defaults: Defaults
+) -> dict[str, Any]:
+    created = int(stored["et"])
+    run_at = options.get("run_at") or created + 1000 * float(options.get("delay") or 0)
+    notes = snapshot.notes
+    return {
+        "id": job_id,
+        "function": stored["f"],
+        "queue": keys.queue_name(
+            stored.get("q") or snapshot.queue or options.get("queue") or keys.queue(keys.DEFAULT_QUEUE)
+        ),
+        "priority": int(options.get("priority", 0)),
+        "created_at": to_datetime(created),
+        "run_at": to_datetime(run_at),
+        "expires_at": to_datetime(created + 1000 * options["expires_in"]) if "expires_in" in options else None,
+        "max_attempts": defaults.max_attempts(stored["f"], options),
+        "lost": int(notes.get(b"lost", 0)),
+        "released": int(notes.get(b"released", 0)),
+        "progress": Progress(**orjson.loads(notes[b"progress"])) if b"progress" in notes else None,
+        "timeout": options.get("timeout"),
+        "unique_key": options.get("unique_key"),
+        "tags": tuple(options.get("tags", ())),
+        "metadata": options.get("metadata", {}),
+        "replay_of": options.get("replay_of"),
+        "trace_id": _trace_id(options.get("traceparent")),
+        "input": stored["k"],
+        "args": tuple(stored["a"]),
+    }
+
+
+def _trace_id(traceparent: str | None) -> str | None:
+    """The trace id of a W3C `traceparent`."""
+    parts = traceparent.split("-") if traceparent else []
+    return parts[1] if len(parts) == 4 else None
+
+
+def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
+    score = float(snapshot.score or 0)
+    phase = snapshot.notes.get(b"phase", b"").decode()
+    attempts = tuple(_history(snapshot.notes))
+    token = Token.parse(snapshot.lease)
+    if snapshot.lease:
+        state = JobState.RUNNING
+    elif phase == JobState.RETRYING:
+        state = JobState.RETRYING
+    else:
+        state = JobState.SCHEDULED if score > snapshot.now else JobState.QUEUED
+    waiting = state is not JobState.RUNNING
+    if token is not None:
+        attempts += (Attempt(token.attempt, AttemptState.RUNNING, token.worker_id, to_datetime(token.started), None),)
+    errors = [attempt.error for attempt in attempts if attempt.error]
+    return {
+        "state": state,
+        "attempt": snapshot.attempts,
+        "started_at": to_datetime(token.started) if token else None,
+        "worker_id": token.worker_id if token else None,
+        "next_attempt_at": to_datetime(score) if waiting and score > snapshot.now else None,
+        "waiting_on": _waiting_on(state, snapshot) if waiting else None,
+        "attempts": attempts,
+        "error": errors[-1] if errors and state is JobState.RETRYING else None,
+    }
+
+
+def _waiting_on(state: JobState, snapshot: Snapshot) -> str:
+    if snapshot.paused:
+        return "queue paused"
+    if state is JobState.QUEUED:
+        return f"{snapshot.rank} jobs ahead in its queue" if snapshot.rank else "a free worker"
+    return "its due time"
+
+
+def _ended(stored: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
+    state = _final_state(stored)
+    token = Token.parse(cast("str", stored["by"]).encode()) if stored.get("by") else None
+    error = None if state is JobState.SUCCEEDED else read_error(stored.get("r"), int(stored["t"] or 0))
+    attempts = tuple(_history(snapshot.notes))
+    started = to_datetime(stored["st"]) if token or "state" not in stored else None
+    finished = to_datetime(stored["ft"])
+    if token is not None and stored.get("attempt_state") != "":
+        ended = AttemptState(stored.get("attempt_state") or state)
+        attempts += (Attempt(token.attempt, ended, token.worker_id, started, finished, error),)
+    return {
+        "state": state,
+        "attempt": int(stored["t"] or 0),
+        "started_at": started,
+        "finished_at": finished,
+        "worker_id": token.worker_id if token else None,
+        "attempts": attempts,
+        "error": error,
+        "result": stored.get("r") if state is JobState.SUCCEEDED else None,
+        "result_error": stored.get("result_error"),
+    }
+
+
+def _final_state(stored: Mapping[str, Any]) -> JobState:
+    """Ours says so; a stock worker's record only tells success from failure."""
+    if "state" in stored:
+        return JobState(stored["state"])
+    return JobState.SUCCEEDED if stored.get("s") else JobState.FAILED
+
+
+def read_error(value: Any, attempt: int) -> JobError:
+    """An error as stored by us ({type, message, traceback}) or by a stock worker (anything)."""
+    if not isinstance(value, dict):
+        return JobError("Error", str(value), attempt=attempt)
+    stored = cast("dict[str, Any]", value)
+    return JobError(
+        str(stored.get("type", "Error")),
+        str(stored.get("message", "")),
+        stored.get("traceback"),
+        int(stored.get("attempt", attempt)),
+        bool(stored.get("retryable", False)),
+    )
+
+
+def _history(notes: Mapping[bytes, bytes]) -> Iterable[Attempt]:
+    for number, line in enumerate(notes.get(b"history", b"").splitlines(), 1):
+        entry = cast("dict[str, Any]", orjson.loads(line))
+        yield Attempt(
+            int(entry.get("attempt", number)),
+            AttemptState(entry["state"]),
+            entry.get("worker_id"),
+            to_datetime(entry["started_at"]) if entry.get("started_at") else None,
+            to_datetime(entry["ended_at"]),
+            read_error(entry["error"], int(entry.get("attempt", number))) if entry.get("error") else None,
+        )

@@ -1,0 +1,144 @@
+"""What a worker can run: `@job` functions, plain ARQ coroutines and cron jobs, brought to one shape."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import orjson
+from arq.cron import CronJob
+from arq.worker import Function as ArqFunction
+from arq.worker import func
+
+from service.engine.context import Context
+from service.engine.functions import Catalogue, Function, required_spec, spec_of
+from service.engine.retry_policy import RetryPolicy
+
+Call = Callable[[Context, list[Any], dict[str, Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A worker's defaults for plain ARQ functions; seconds, a negative TTL keeps for ever."""
+
+    timeout: float | None
+    max_attempts: int
+    result_ttl: float
+    failed_ttl: float
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One function as the worker runs it; durations in seconds."""
+
+    name: str
+    call: Call
+    dump: Callable[[Any], Any]
+    timeout: float | None
+    soft_timeout: float | None
+    max_attempts: int
+    result_ttl: float
+    failed_ttl: float
+    retry: RetryPolicy | None
+    """None: a plain exception is final, as in ARQ."""
+    may_ask_retry: bool
+    max_concurrency: int | None
+    is_cron: bool
+
+
+def register(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
+    """Bring an entry of ARQ's `Worker.functions` to our shape."""
+    spec = spec_of(entry.coroutine)
+    if spec is None:
+        return _plain(entry, limits)
+    return Registration(
+        name=entry.name,
+        call=partial(_call_job, spec),
+        dump=_dumper(spec),
+        timeout=spec.timeout,
+        soft_timeout=spec.soft_timeout,
+        max_attempts=spec.max_attempts,
+        result_ttl=spec.result_ttl if spec.result_ttl is not None else limits.result_ttl,
+        failed_ttl=limits.failed_ttl,
+        retry=spec.retry,
+        may_ask_retry=True,
+        max_concurrency=spec.max_concurrency,
+        is_cron=isinstance(entry, CronJob),
+    )
+
+
+def _plain(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
+    """As ARQ has it: the `ctx` dictionary first, a plain exception is final, one TTL for every outcome."""
+    keep = limits.result_ttl if entry.keep_result_s is None else entry.keep_result_s
+    keep = -1.0 if entry.keep_result_forever else keep
+    return Registration(
+        name=entry.name,
+        call=partial(_call_plain, cast("Callable[..., Awaitable[Any]]", entry.coroutine)),
+        dump=_as_it_is,
+        soft_timeout=None,
+        timeout=limits.timeout if entry.timeout_s is None else entry.timeout_s,
+        max_attempts=limits.max_attempts if entry.max_tries is None else entry.max_tries,
+        result_ttl=keep,
+        failed_ttl=keep,
+        retry=None,
+        may_ask_retry=limits.retry,
+        max_concurrency=None,
+        is_cron=isinstance(entry, CronJob),
+    )
+
+
+def _call_plain(
+    coroutine: Callable[..., Awaitable[Any]], context: Context, args: list[Any], kwargs: dict[str, Any]
+) -> Awaitable[Any]:
+    return coroutine(dict(context.arq), *args, **kwargs)
+
+
+def _call_job(spec: Function, context: Context, args: list[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
+    """Validates again: what lies in Redis may be older than the function. Raises InvalidInput."""
+    arguments = spec.validate(spec.bind(args, kwargs) if args else kwargs)
+    return spec.coroutine(context, **arguments) if spec.takes_context else spec.coroutine(**arguments)
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _dumper(spec: Function) -> Callable[[Any], Any]:
+    """Results leave by their annotation; what pydantic has serialised is not parsed again."""
+    if spec.returns_plain:
+        return _as_it_is
+    adapter = spec.output
+
+    def dump(value: Any) -> Any:
+        return orjson.Fragment(adapter.dump_json(value, warnings=False))
+
+    return dump
+
+
+def arq_functions(catalogue: Catalogue) -> list[ArqFunction]:
+    """The catalogue as ARQ's `functions`, so that a stock worker can run them too."""
+    return [
+        func(for_arq(spec), name=spec.name, timeout=spec.timeout, max_tries=spec.max_attempts) for spec in catalogue
+    ]
+
+
+def for_arq(function: object) -> Any:
+    """A coroutine of ARQ's form, `(ctx, *args, **kwargs)`, for a `@job` function, such as `cron()` wants.
+
+    Raises TypeError for a function without `@job`.
+    """
+    spec = function if isinstance(function, Function) else required_spec(function)
+
+    async def run(ctx: dict[Any, Any], *args: Any, **kwargs: Any) -> Any:
+        context = Context(
+            job_id=ctx.get("job_id", ""),
+            function=spec.name,
+            attempt=ctx.get("job_try", 1),
+            max_attempts=spec.max_attempts,
+            arq=ctx,
+        )
+        return spec.output.dump_python(await _call_job(spec, context, list(args), kwargs), mode="json")
+
+    run.__qualname__ = spec.name
+    return spec.attach_to(run)

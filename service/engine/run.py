@@ -1,0 +1,191 @@
+"""One attempt: decode → resolve → admit → perform. Each step may end it; what comes out is one Outcome."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import orjson
+from arq.jobs import deserialize_job_raw
+from arq.worker import Retry as ArqRetry
+
+from service.engine import keys
+from service.engine.claim import Claimed
+from service.engine.clock import to_datetime
+from service.engine.codec import Deserializer
+from service.engine.context import Context, Report
+from service.engine.errors import InvalidInput, StaleLease
+from service.engine.model import AttemptState, JobError
+from service.engine.outcome import (
+    AskedRetry,
+    Cancelled,
+    Disowned,
+    Expired,
+    Interrupt,
+    Outcome,
+    Raised,
+    Refused,
+    Released,
+    Returned,
+    Snoozed,
+    Unserved,
+    describe,
+)
+from service.engine.registration import Registration
+from service.engine.signals import Fail, Retry, Snooze
+
+LOST_LIMIT: Final = 3
+UNSERVED_DELAY: Final = 5.0
+Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Run:
+    """One attempt on its way through the worker."""
+
+    claimed: Claimed
+    started: int
+    function: str = ""
+    args: list[Any] = field(default_factory=list[Any])
+    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    enqueued: int = 0
+    registration: Registration | None = None
+    max_attempts: int = 1
+    timeout: float | None = None
+    attempt: int = 1
+    task: "asyncio.Task[None] | None" = None
+    interrupt: Interrupt | None = None
+    context: Context | None = None
+    noted: bool = False
+    """Whether something was written beside the payload: a loss, progress."""
+
+    @property
+    def due(self) -> float:
+        """When the job was due, ms since the epoch: its place in the queue without the lead that a priority gives."""
+        score = self.claimed.score
+        ahead = self.started - score > keys.PRIORITY_STEP / 2
+        return score + keys.PRIORITY_STEP * int(self.options.get("priority", 0)) if ahead else score
+
+    @property
+    def job_id(self) -> str:
+        return self.claimed.job_id
+
+
+def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
+    """Read the payload: our JSON, or by the worker's ARQ deserializer (pickle when it has none)."""
+    raw = run.claimed.payload
+    if not raw:
+        return Refused(JobError("PayloadMissing", "the job's payload is gone from Redis: expired or deleted"))
+    try:
+        if raw.startswith(b"{"):
+            stored = cast("dict[str, Any]", orjson.loads(raw))
+            run.options = cast("dict[str, Any]", stored.get("x") or {})
+            run.function, run.args, run.kwargs = stored["f"], stored["a"], stored["k"]
+            job_try, run.enqueued = stored["t"], int(stored["et"])
+        else:
+            name, args, kwargs, job_try, enqueued = deserialize_job_raw(raw, deserializer=deserializer)
+            run.function, run.args, run.kwargs, run.enqueued = name, list(args), kwargs, enqueued
+    except Exception as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
+        return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]))
+    run.attempt = max(run.claimed.attempt, job_try or 0)
+    return None
+
+
+def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | None:
+    """Find the function; one that is unknown here stays in the queue for a worker that knows it."""
+    registration = registrations.get(run.function)
+    if registration is None:
+        return Unserved(UNSERVED_DELAY)
+    run.registration = registration
+    run.max_attempts = int(run.options.get("max_attempts") or registration.max_attempts)
+    run.timeout = run.options.get("timeout", registration.timeout)
+    return None
+
+
+def admit(run: Run) -> Outcome | None:
+    """Refuse what must not start: aborted, expired, a poison pill, out of attempts."""
+    claimed = run.claimed
+    if claimed.aborted:
+        return Cancelled("aborted before it started")
+    if "expires_in" in run.options and run.started > run.enqueued + 1000 * float(run.options["expires_in"]):
+        return Expired()
+    if claimed.lost >= LOST_LIMIT:
+        return Refused(JobError("WorkerLost", f"its worker died {claimed.lost} times while it ran", None, run.attempt))
+    if run.attempt > run.max_attempts:
+        return Refused(JobError("AttemptsUsedUp", f"max {run.max_attempts} retries exceeded", None, run.attempt))
+    return None
+
+
+def prepare(
+    claimed: Claimed, now: int, deserializer: Deserializer | None, registrations: Mapping[str, Registration]
+) -> tuple[Run, Outcome | None]:
+    """The steps before the function: no outcome means that it may start. `now` in ms by Redis's clock."""
+    run = Run(claimed, now, noted=claimed.noted)
+    return run, decode(run, deserializer) or resolve(run, registrations) or admit(run)
+
+
+async def perform(run: Run, shared: Mapping[Any, Any], on_start: Hook | None, report: Report) -> Outcome:
+    """Call the function and name what happened. Never raises."""
+    registration = run.registration
+    assert registration is not None
+    context = Context(
+        job_id=run.job_id,
+        function=run.function,
+        queue=run.claimed.queue,
+        attempt=run.attempt,
+        max_attempts=run.max_attempts,
+        deadline=to_datetime(run.started + 1000 * run.timeout) if run.timeout else None,
+        arq={**shared, **_arq_context(run)},
+        report=report,
+    )
+    run.context = context
+    try:
+        if on_start is not None:
+            await on_start(cast("dict[Any, Any]", context.arq))
+        return Returned(await registration.call(context, run.args, run.kwargs))
+    except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
+        return _name(error, run)
+
+
+def _arq_context(run: Run) -> dict[Any, Any]:
+    """What ARQ adds to `ctx` for each job."""
+    return {
+        "job_id": run.job_id,
+        "job_try": run.attempt,
+        "enqueue_time": to_datetime(run.enqueued),
+        "score": int(run.claimed.score),
+    }
+
+
+def _name(error: BaseException, run: Run) -> Outcome:
+    match error:
+        case asyncio.CancelledError():
+            return _interrupted(error, run)
+        case StaleLease():
+            return Disowned()
+        case Snooze():
+            return Snoozed(error.delay)
+        case Retry():
+            return AskedRetry(error.delay, error.__cause__ or error)
+        case ArqRetry():
+            return AskedRetry((error.defer_score or 0) / 1000, error.__cause__ or error)
+        case Fail() | InvalidInput():
+            return Refused(describe(error, run.attempt, retryable=False))
+        case _:
+            return Raised(error)
+
+
+def _interrupted(error: BaseException, run: Run) -> Outcome:
+    match run.interrupt:
+        case Interrupt.TIMEOUT:
+            timeout = TimeoutError(f"the attempt ran longer than its timeout of {run.timeout:g} s")
+            return Raised(timeout.with_traceback(error.__traceback__), AttemptState.TIMED_OUT)
+        case Interrupt.CANCEL:
+            return Cancelled("cancelled while it ran")
+        case Interrupt.RELEASE:
+            return Released()
+        case Interrupt.STALE:
+            return Disowned()
+        case None:
+            return Raised(error)

@@ -1,0 +1,72 @@
+"""Loads the Lua scripts and calls them: one EVALSHA a call, loaded again by itself when Redis has forgotten it."""
+
+import hashlib
+import re
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from service.engine import keys
+
+Argument = str | bytes | int | float
+NAMES: Final = (
+    "cancel",
+    "claim",
+    "enqueue",
+    "finish",
+    "progress",
+    "queue_stats",
+    "renew",
+    "requeue",
+    "reschedule",
+    "status",
+    "sweep_aborts",
+)
+_PLACEHOLDER = re.compile(r"\{([A-Z_]+)\}")
+_CONSTANTS: Final = {name: value for name, value in vars(keys).items() if name.isupper()} | {
+    "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE)
+}
+_MUST_RUN_WHEN_FULL: Final = frozenset({"finish", "renew", "reschedule", "cancel"})
+"""What frees memory or keeps a promise may write when Redis is at `maxmemory` (needs Redis 7.0)."""
+
+
+@cache
+def source(name: str, *, allow_oom: bool) -> str:
+    """A script's text: shebang where the server knows it, shared prelude with the keys filled in, body."""
+    folder = resources.files("service.engine").joinpath("lua")
+    prelude = folder.joinpath("prelude.lua").read_text(encoding="utf-8")
+    body = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    prelude = _PLACEHOLDER.sub(lambda found: str(_CONSTANTS[found[1]]), prelude)
+    shebang = "#!lua flags=allow-oom\n" if allow_oom and name in _MUST_RUN_WHEN_FULL else ""
+    return shebang + prelude + body
+
+
+@cache
+def digest(name: str, *, allow_oom: bool) -> str:
+    """SHA-1 by which Redis knows a script."""
+    return hashlib.sha1(source(name, allow_oom=allow_oom).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """The scripts, bound to one Redis client."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis  # redis-py's own annotations are partial
+        self.allow_oom = False
+
+    async def detect(self) -> str:
+        """Ask the server's version once, so that scripts use what it knows. Returns the version."""
+        version = str((await self._redis.info("server"))["redis_version"])
+        self.allow_oom = int(version.split(".", 1)[0]) >= 7
+        return version
+
+    async def call(self, name: str, script_keys: tuple[str, ...], arguments: "list[Argument]") -> Any:
+        """Run a script. Raises redis.exceptions.RedisError."""
+        keyed = (len(script_keys), *script_keys, *arguments)
+        try:
+            return await self._redis.execute_command("EVALSHA", digest(name, allow_oom=self.allow_oom), *keyed)
+        except NoScriptError:
+            return await self._redis.execute_command("EVAL", source(name, allow_oom=self.allow_oom), *keyed)

@@ -1,0 +1,73 @@
+"""What an outcome means for the job: done, or back to its queue. The only place that decides about another attempt."""
+
+from service.engine.model import AttemptState, JobError, JobState
+from service.engine.outcome import (
+    AskedRetry,
+    Cancelled,
+    Disowned,
+    Ending,
+    Expired,
+    Finish,
+    HandBack,
+    Outcome,
+    Raised,
+    Refused,
+    Released,
+    Returned,
+    Snoozed,
+    Unserved,
+    describe,
+)
+from service.engine.run import Run
+
+
+def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  # noqa: C901  # one arm each
+    """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end the job as failed."""
+    match outcome:
+        case Returned(value):
+            return Finish(JobState.SUCCEEDED, AttemptState.SUCCEEDED, value=value)
+        case Raised(error, state):
+            return _raised(run, error, state)
+        case AskedRetry(delay, error):
+            return _asked_retry(run, delay, error, retry_jobs=retry_jobs)
+        case Snoozed(delay):
+            return HandBack(delay, JobState.SCHEDULED, AttemptState.SNOOZED, counted=False)
+        case Refused(error):
+            return Finish(JobState.FAILED, AttemptState.FAILED if run.context is not None else None, error=error)
+        case Cancelled(reason):
+            error = JobError("CancelledError", reason, None, run.attempt)
+            return Finish(JobState.CANCELLED, AttemptState.CANCELLED if run.context is not None else None, error=error)
+        case Expired():
+            error = JobError("Expired", "its expires_in passed before a worker could start it")
+            return Finish(JobState.EXPIRED, None, error=error)
+        case Released() if retry_jobs:
+            return HandBack(0, JobState.QUEUED, AttemptState.RELEASED, counted=False)
+        case Released():
+            error = JobError("CancelledError", "its worker stopped", None, run.attempt)
+            return Finish(JobState.FAILED, AttemptState.CANCELLED, error=error)
+        case Unserved(delay):
+            return HandBack(delay, "unserved", None, counted=False)
+        case Disowned():
+            return None
+
+
+def _raised(run: Run, error: BaseException, state: AttemptState) -> Ending:
+    registration = run.registration
+    assert registration is not None
+    policy = registration.retry
+    again = policy is not None and run.attempt < run.max_attempts and policy.retries(error)
+    described = describe(error, run.attempt, retryable=again)
+    if again and policy is not None:
+        return HandBack(policy.delay(run.attempt), JobState.RETRYING, state, counted=True, error=described)
+    return Finish(JobState.FAILED, state, error=described, exception=error)
+
+
+def _asked_retry(run: Run, delay: float | None, error: BaseException, *, retry_jobs: bool) -> Ending:
+    registration = run.registration
+    assert registration is not None
+    again = retry_jobs and registration.may_ask_retry and run.attempt < run.max_attempts
+    described = describe(error, run.attempt, retryable=again)
+    if not again:
+        return Finish(JobState.FAILED, AttemptState.FAILED, error=described, exception=error)
+    wait = delay if delay is not None else registration.retry.delay(run.attempt) if registration.retry else 0.0
+    return HandBack(wait, JobState.RETRYING, AttemptState.FAILED, counted=True, error=described)

@@ -1,0 +1,83 @@
+"""The jobs that a worker holds: who runs, who ended but is not yet written down, and how much room is left."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+
+from service.engine.outcome import Interrupt
+from service.engine.pulse import Held
+from service.engine.run import Run
+
+
+class Slots:
+    """Holds a run from its claim until its outcome is recorded; its slot is free again when its function ends."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._held: dict[str, Run] = {}
+        self._running = 0
+        self._by_function: Counter[str] = Counter()
+
+    @property
+    def room(self) -> int:
+        return self.size - self._running
+
+    @property
+    def running(self) -> int:
+        return self._running
+
+    def hold(self, run: Run) -> None:
+        """Keep the run's lease alive from now on. An older run of the same job here has lost its own: stop it."""
+        if run.job_id in self._held:
+            self.interrupt(run.job_id, Interrupt.STALE)
+        self._held[run.job_id] = run
+
+    def begin(self, run: Run, task: "asyncio.Task[None]") -> None:
+        """The function starts, in `task`."""
+        run.task = task
+        self.tasks[run.job_id] = task
+        self._running += 1
+        self._by_function[run.function] += 1
+
+    def end(self, run: Run) -> None:
+        """The function has ended; the lease is held until `forget`."""
+        if self.tasks.get(run.job_id) is run.task:
+            del self.tasks[run.job_id]
+        self._running -= 1
+        self._by_function[run.function] -= 1
+
+    def forget(self, run: Run) -> None:
+        """The outcome is recorded."""
+        if self._held.get(run.job_id) is run:
+            del self._held[run.job_id]
+
+    def full(self, function: str, limit: int | None) -> bool:
+        """Whether a function's own limit in this worker is reached."""
+        return limit is not None and self._by_function[function] >= limit
+
+    def held(self) -> list[Held]:
+        """Every lease to renew. Called from the pulse thread: a copy made in one step."""
+        return [(run.job_id, run.claimed.token, run.claimed.queue) for run in self._held.copy().values()]
+
+    def interrupt(self, job_id: str, why: Interrupt) -> bool:
+        """Stop a running function. False when it does not run here, or is being stopped already."""
+        run = self._held.get(job_id)
+        if run is None or run.task is None or run.task.done() or run.interrupt is not None:
+            return False
+        run.interrupt = why
+        return run.task.cancel()
+
+    def runs(self) -> list[Run]:
+        """Every run that is held."""
+        return list(self._held.values())
+
+    def interrupt_all(self, why: Interrupt) -> None:
+        for job_id in list(self.tasks):
+            self.interrupt(job_id, why)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._held
+
+    def functions_running(self) -> Iterable[tuple[str, int]]:
+        return ((name, count) for name, count in self._by_function.copy().items() if count)

@@ -1,0 +1,100 @@
+"""The stage on which stories are played: an engine and workers on the test's own Redis, and patience."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
+
+import pytest
+
+from service.engine import (
+    Catalogue,
+    Engine,
+    EngineOptions,
+    Job,
+    RedisAddress,
+    Request,
+    Worker,
+    WorkerOptions,
+    arq_functions,
+    decode,
+    encode,
+)
+
+T = TypeVar("T")
+
+
+async def eventually(ask: Callable[[], Awaitable[T]], until: Callable[[T], bool], within: float = 15.0) -> T:
+    """Ask until the answer is as wanted. Raises AssertionError with the last answer after `within` seconds."""
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        answer = await ask()
+        if until(answer):
+            return answer
+        assert asyncio.get_running_loop().time() < deadline, f"still {answer!r} after {within} s"
+        await asyncio.sleep(0.005)
+
+
+class Stage:
+    """Makes engines and workers for one test, and closes them in reverse."""
+
+    def __init__(self, redis_url: str, exits: AsyncExitStack) -> None:
+        self.address = RedisAddress(url=redis_url)
+        self._exits = exits
+
+    async def engine(self, *functions: Callable[..., Any], **options: Any) -> Engine:
+        """An open engine that knows `functions`."""
+        engine = Engine(self.address, Catalogue.of(*functions), EngineOptions(**options))
+        self._exits.push_async_callback(engine.close)
+        await engine.open()
+        return engine
+
+    def make_worker(self, *functions: Callable[..., Any], **settings: Any) -> Worker:
+        """A worker that is not started."""
+        options = WorkerOptions(
+            **{name: settings.pop(name) for name in ("queues", "lease", "failed_ttl", "on_ended") if name in settings}
+        )
+        defaults: dict[str, Any] = {"poll_delay": 0.2, "max_jobs": 20, "keep_result": 3600}
+        return Worker(
+            arq_functions(Catalogue.of(*functions)),
+            redis_settings=self.address.for_arq(),
+            handle_signals=False,
+            job_serializer=encode,
+            job_deserializer=decode,
+            options=options,
+            **(defaults | settings),
+        )
+
+    @asynccontextmanager
+    async def working(self, *functions: Callable[..., Any], **settings: Any) -> AsyncIterator[Worker]:
+        """A worker at work while the block lasts; it drains at its end."""
+        worker = self.make_worker(*functions, **settings)
+        running = asyncio.create_task(worker.async_run())
+        try:
+            yield worker
+        finally:
+            await worker.close()
+            await running
+
+    async def run_until_empty(self, *functions: Callable[..., Any], **settings: Any) -> Worker:
+        """Let a worker run all that is queued, and stop it."""
+        worker = self.make_worker(*functions, burst=True, **settings)
+        await worker.async_run()
+        await worker.close()
+        return worker
+
+
+async def done(engine: Engine, job: Job, within: float = 15.0) -> Job:
+    """The job, when it is done."""
+    return await eventually(lambda: engine.get(job.id), lambda seen: seen.done, within)
+
+
+def ask(function: str, **fields: Any) -> Request:
+    """A request, spelled short."""
+    return Request(function=function, **fields)
+
+
+@pytest.fixture
+async def stage(redis_url: str) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as exits:
+        yield Stage(redis_url, exits)
