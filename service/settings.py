@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -111,11 +111,12 @@ class Settings(BaseSettings):
     max_body: int = Field(256 * 1024, ge=1024, description="bytes of a JSON body")
     max_upload: int = Field(1024 * 1024 * 1024, ge=1, description="bytes of an uploaded file")
 
-    @model_validator(mode="after")
-    def _renewable(self) -> Self:
-        if self.redis_url.get_secret_value().split(":", 1)[0] not in {"redis", "rediss", "unix"}:
-            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
-        return self
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

@@ -1,7 +1,7 @@
 """The stage on which stories are played: an engine and workers on the test's own Redis, and patience."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class Stage:
         )
 
     @asynccontextmanager
-    async def working(self, *functions: Callable[..., Any], **settings: Any) -> AsyncIterator[Worker]:
+    async def working(self, *functions: Callable[..., Any], **settings: Any) -> AsyncGenerator[Worker, None]:
         """A worker at work while the block lasts; it drains at its end."""
         worker = self.make_worker(*functions, **settings)
         running = asyncio.create_task(worker.async_run())

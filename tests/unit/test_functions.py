@@ -1,0 +1,95 @@
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from service.engine import Catalogue, Context, FunctionNotRegistered, InvalidInput, job
+from service.engine.functions import Function, spec_of
+
+
+class Size(Enum):
+    SMALL = "small"
+
+
+class Address(BaseModel):
+    street: str
+
+
+@job(name="shop.ship", timeout="90s")
+async def ship(ctx: Context, to: Address, *, size: Size = Size.SMALL, at: datetime | None = None) -> str:
+    """Ship a parcel."""
+    return f"{ctx.job_id} {to.street} {size} {at}"
+
+
+def shipping() -> Function:
+    spec = spec_of(ship)
+    assert spec is not None
+    return spec
+
+
+def test_the_signature_is_the_schema() -> None:
+    schema = shipping().input_schema()
+    assert set(schema["properties"]) == {"to", "size", "at"}
+    assert schema["required"] == ["to"]
+    assert schema["additionalProperties"] is False
+    assert shipping().output_schema() == {"type": "string"}
+    assert (shipping().name, shipping().timeout, shipping().doc) == ("shop.ship", 90.0, "Ship a parcel.")
+
+
+def test_arguments_arrive_as_the_types_that_the_signature_asks_for() -> None:
+    arguments = shipping().validate({"to": {"street": "Elm"}, "size": "small"})
+    assert arguments == {"to": Address(street="Elm"), "size": Size.SMALL}
+    assert shipping().to_wire(arguments) == {"to": {"street": "Elm"}, "size": "small"}
+
+
+def test_positional_arguments_are_named_by_the_signature() -> None:
+    assert shipping().bind([{"street": "Elm"}], {"size": "small"}) == {"to": {"street": "Elm"}, "size": "small"}
+    with pytest.raises(InvalidInput, match="/args/1"):
+        shipping().bind([{}, "small"], {})
+    with pytest.raises(InvalidInput, match="/input/to"):
+        shipping().bind([{}], {"to": {}})
+
+
+def test_a_problem_points_at_its_place() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        shipping().validate({"to": {"street": 1}, "_job_id": "mine", "a/b": 1})
+    assert {problem.pointer for problem in refusal.value.problems} == {
+        "/input/to/street",
+        "/input/_job_id",
+        "/input/a~1b",
+    }
+
+
+def test_what_cannot_be_called_by_name_cannot_be_a_job() -> None:
+    with pytest.raises(TypeError, match="async def"):
+
+        @job()
+        def plain() -> Any:
+            pass
+
+    with pytest.raises(TypeError, match="name every parameter"):
+
+        @job()
+        async def variadic(*args: Any) -> None:
+            del args
+
+    with pytest.raises(ValueError, match="function"):
+        job(name="not a name")(ship)
+
+
+def test_a_catalogue_knows_each_name_once() -> None:
+    @job(name="shop.ship")
+    async def other() -> None: ...
+
+    with pytest.raises(ValueError, match="two functions"):
+        Catalogue.of(ship, other)
+    with pytest.raises(FunctionNotRegistered, match=r"did you mean 'shop.ship'"):
+        Catalogue.of(ship).get("shop.shop")
+
+
+def test_the_functions_of_this_project_are_found() -> None:
+    import jobs
+
+    assert {"hello", "summarize_csv", "sweep_files"} <= {function.name for function in Catalogue.from_package(jobs)}
