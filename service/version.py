@@ -1,14 +1,5 @@
-"""The version of this installation."""
+"""The version of Arqade; the package's metadata is made from it."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-
-def _installed() -> str:
-    try:
-        return version("arqade")
-    except PackageNotFoundError:  # run from the source, not installed
-        return "0"
-
-
-VERSION: Final = _installed()
+VERSION: Final = "0.1.0"
