@@ -1,0 +1,9 @@
+"""The shortest job: copy this file, change the function, and it can be called over HTTP."""
+
+from service.engine import job
+
+
+@job()
+async def hello(name: str = "world") -> str:
+    """Greet `name`."""
+    return f"Hello, {name}!"
