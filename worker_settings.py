@@ -3,9 +3,8 @@
 import arq.worker
 from arq.cron import cron
 
-from jobs.cleanup import sweep_files
 from service.bootstrap import build_worker_parts
-from service.engine import Worker, decode, encode, for_arq
+from service.engine import Worker, decode, encode
 
 # ARQ's command line builds `arq.worker.Worker` by its module name at call time and offers no other seam.
 arq.worker.Worker = Worker  # type: ignore[misc]
@@ -17,7 +16,7 @@ class WorkerSettings:
     """Each name is a parameter of `arq.worker.Worker` (ARQ drops others silently); a test compares them."""
 
     functions = _parts.functions
-    cron_jobs = (cron(for_arq(sweep_files), name="sweep_files", minute={7, 37}, timeout=600),)
+    cron_jobs = (cron(_parts.sweep_files, name="sweep_files", minute={7, 37}, timeout=600),)
     redis_settings = _parts.redis_settings
     queue_name = _parts.queue_name
     on_startup = _parts.on_startup

@@ -1,3 +1,5 @@
+"""What JSON does to values on their way through Redis, and what comes back."""
+
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,3 +1,5 @@
+"""How people write durations, and what is none."""
+
 from datetime import timedelta
 
 import pytest

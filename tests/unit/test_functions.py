@@ -1,3 +1,5 @@
+"""From a signature to a schema: what `@job` makes of a function."""
+
 from datetime import datetime
 from enum import Enum
 from typing import Any

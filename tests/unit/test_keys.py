@@ -1,3 +1,5 @@
+"""Keys are ARQ's where ARQ has them, and names cannot reach another's."""
+
 import arq.constants
 import pytest
 

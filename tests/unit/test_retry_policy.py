@@ -1,3 +1,5 @@
+"""Backoff, jitter, and errors that are final."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Settings come from the environment, are checked at the start, and show no secret."""
+
 from pathlib import Path
 from typing import Any
 
