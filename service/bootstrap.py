@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jobs
+from jobs.cleanup import sweep_files
 from service import telemetry
 from service.attempt_lines import AttemptLines
 from service.engine import (
@@ -15,6 +16,7 @@ from service.engine import (
     RedisAddress,
     WorkerOptions,
     arq_functions,
+    for_arq,
     queue_key,
 )
 from service.settings import Settings
@@ -79,6 +81,7 @@ class WorkerParts:
 
     settings: Settings
     functions: list[Any]
+    sweep_files: Any
     redis_settings: Any
     queue_name: str
     options: WorkerOptions
@@ -107,6 +110,7 @@ def build_worker_parts(settings: Settings | None = None) -> WorkerParts:
     return WorkerParts(
         settings=settings,
         functions=arq_functions(load_catalogue(settings)),
+        sweep_files=for_arq(sweep_files),
         redis_settings=redis_address(settings).for_arq(),
         queue_name=queue_key(settings.queues[0].name),
         options=options,

@@ -1,18 +1,19 @@
 """Take due jobs, many at a time, each under a lease."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from service.engine import keys
 from service.engine.clock import RedisClock
 from service.engine.scripts import Argument, Scripts
 
 _FIELDS = 8
+_RENEWED_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """One leased job, as claim.lua hands it over. `queue` is its sorted set."""
 
     job_id: str
@@ -44,7 +45,7 @@ class Claimer:
         self._clock = clock
         self._lease_ms = int(lease * 1000)
         self._events_kept = events_kept
-        self._number = 0
+        self._number = time.monotonic_ns()  # never the same again, also when its worker runs a second time
 
     async def claim(self, queues: Sequence[tuple[str, int]], room: int) -> Claim:
         """Take up to `room` jobs; `queues` are sorted sets in the order to serve them, each with its own most.
@@ -70,8 +71,17 @@ class Claimer:
         return Claim(
             tuple(self._claimed(flat, at, names, now) for at in range(0, len(flat), _FIELDS)),
             next_due / 1000 if next_due >= 0 else None,
-            tuple(identifier.decode() for identifier in aborts),
+            tuple(_text(identifier) for identifier in aborts),
         )
+
+    async def keep(self, held: Sequence[tuple[str, str, str]]) -> list[str]:
+        """Renew leases now: job id, token and queue of each. Returns the ids that others have taken."""
+        taken: list[str] = []
+        for first in range(0, len(held), _RENEWED_AT_ONCE):
+            parts: list[Argument] = [part for item in held[first : first + _RENEWED_AT_ONCE] for part in item]
+            reply = cast("list[bytes]", await self._scripts.call("renew", (), [self._lease_ms, *parts]))
+            taken += [identifier.decode() for identifier in reply[1:]]
+        return taken
 
     async def sweep_aborts(self, job_ids: Sequence[str]) -> None:
         """Bring waiting jobs that a stock client aborted to the head, forget aborts without a job."""
@@ -81,7 +91,7 @@ class Claimer:
         job_id, payload, attempt, score, lost, aborted, noted, index = flat[at : at + _FIELDS]
         token = f"{self._worker_id}|{now}|{attempt}|{lost}"
         return Claimed(
-            job_id.decode(),
+            _text(job_id),
             token,
             payload,
             attempt,
@@ -89,5 +99,10 @@ class Claimer:
             lost,
             aborted == 1,
             noted == 1,
-            names[int(index) - 1],
+            names[int(index)],
         )
+
+
+def _text(job_id: bytes) -> str:
+    """Ids are text. One that is not names no job of ours: its lease runs out, and it does not end the worker."""
+    return job_id.decode(errors="backslashreplace")

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import redis
 from arq.connections import ArqRedis
@@ -14,6 +14,8 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
 
 from service.engine.codec import decode, encode
+
+SOCKET_TIMEOUT: Final = 5.0
 
 
 class _Packed:
@@ -58,7 +60,7 @@ class RedisAddress:
     sentinel_master: str = "mymaster"
     sentinel_password: str | None = field(default=None, repr=False)
     connect_timeout: float = 2.0
-    socket_timeout: float = 5.0
+    socket_timeout: float = SOCKET_TIMEOUT
     max_connections: int = 64
 
     def target(self) -> dict[str, Any]:
@@ -159,6 +161,15 @@ class AddressSettings(ArqRedisSettings):
         return f"AddressSettings({self.address!r})"
 
 
+async def set_timeout(pool: ArqRedis, seconds: float = SOCKET_TIMEOUT) -> None:
+    """Give a pool that ARQ opened the timeout that ARQ leaves out: a link that went silent would hold it for ever."""
+    connections = cast("Any", pool.connection_pool)
+    if connections.connection_kwargs.get("socket_timeout") is None:
+        connections.connection_kwargs["socket_timeout"] = seconds
+        await connections.disconnect()
+        connections.reset()
+
+
 def blocking_twin(pool: ArqRedis) -> "redis.Redis":
     """A blocking client to the same server, for a thread that must not depend on the event loop."""
     source = cast("Any", pool.connection_pool)
@@ -171,6 +182,7 @@ def blocking_twin(pool: ArqRedis) -> "redis.Redis":
         kind = redis.SSLConnection
     known = {name for cls in kind.__mro__ if cls is not object for name in inspect.signature(cls.__init__).parameters}
     options = {k: v for k, v in source.connection_kwargs.items() if k in known and k not in {"retry", "parser_class"}}
+    options["socket_timeout"] = options.get("socket_timeout") or SOCKET_TIMEOUT
     return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=kind, max_connections=2, **options))
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
 import orjson
 import structlog
+from arq.worker import JobExecutionFailed
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from service.engine import keys
@@ -15,9 +16,11 @@ from service.engine.codec import Serializer, encode
 from service.engine.model import JobState
 from service.engine.outcome import Ending, Finish, HandBack
 from service.engine.run import Run
-from service.engine.scripts import Argument, Scripts
+from service.engine.scripts import Argument, Scripts, in_parts
 
 BATCH: Final = 250
+RESULT_MAX: Final = 64 * 1024 * 1024
+"""Bytes. Redis cuts a link that sends much more, each time it is tried, and no other outcome would get through."""
 _RETRY_AFTER: Final = (0.05, 0.2, 0.5, 1.0)
 
 _EVENT: Final = {state: f"job.{state}" for state in JobState}
@@ -25,8 +28,7 @@ _EVENT: Final = {state: f"job.{state}" for state in JobState}
 log = structlog.get_logger("arqade.finish")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """An attempt whose end is recorded (or was refused because another owns the job). `at` in ms, Redis's clock."""
 
     run: Run
@@ -47,8 +49,7 @@ class Ended:
 Listener = Callable[[Sequence[Ended]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Pending:
+class _Pending(NamedTuple):
     run: Run
     ending: Finish | HandBack
     at: int
@@ -89,10 +90,17 @@ class Finisher:
         """Endings that are not written yet."""
         return len(self._pending)
 
-    async def drain(self) -> None:
-        """Return when everything is written."""
-        while self._task is not None:
-            await asyncio.wait({self._task})
+    async def drain(self, within: float | None = None) -> None:
+        """Return when everything is written, or give up after `within` seconds: the leases then run out."""
+        try:
+            async with asyncio.timeout(within):
+                while self._task is not None:
+                    await asyncio.wait({self._task})
+        except TimeoutError:
+            log.error("outcomes not recorded, Redis does not answer", jobs=len(self._pending))
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.wait({self._task})
 
     async def _write(self) -> None:
         try:
@@ -105,26 +113,33 @@ class Finisher:
             self._task = None
 
     async def _record(self, batch: list[_Pending]) -> list[Ended]:
-        finished = [item for item in batch if isinstance(item.ending, Finish)]
-        handed_back = [item for item in batch if isinstance(item.ending, HandBack)]
         answers: dict[int, bool] = {}
-        if finished:
-            arguments = [argument for item in finished for argument in self._finish_arguments(item)]
-            answers |= zip(map(id, finished), await self._call("finish", arguments), strict=True)
-        if handed_back:
-            arguments = [argument for item in handed_back for argument in self._hand_back_arguments(item)]
-            answers |= zip(map(id, handed_back), await self._call("reschedule", arguments), strict=True)
-        return [Ended(item.run, item.ending, item.at, answers[id(item)]) for item in batch]
+        for name, ends, largest in (("finish", True, 3), ("reschedule", False, 7)):
+            written = [self._written(item) for item in batch if isinstance(item.ending, Finish) is ends]
+            for part in in_parts([item for item in written if item[1]], largest):
+                arguments = [argument for _, words in part for argument in words]
+                answers |= zip((key for key, _ in part), await self._call(name, arguments), strict=True)
+        return [Ended(item.run, item.ending, item.at, answers.get(id(item), False)) for item in batch]
+
+    def _written(self, item: _Pending) -> tuple[int, tuple[Argument, ...]]:
+        """An ending as its script takes it. One that cannot be written down must not keep back the others."""
+        try:
+            finish = isinstance(item.ending, Finish)
+            return id(item), self._finish_arguments(item) if finish else self._hand_back_arguments(item)
+        except Exception:
+            log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
+            return id(item), ()
 
     async def _call(self, name: str, arguments: list[Argument]) -> list[bool]:
         """Insist: the work is done, and a repeated call is answered like the first."""
-        tries = 0
+        tries, full = 0, False
         while True:
             try:
-                return [bool(answer) for answer in await self._scripts.call(name, (), [self._events_kept, *arguments])]
+                answers = await self._scripts.call(name, (), [self._events_kept, *arguments], full=full)
+                return [bool(answer) for answer in answers]
             except (RedisError, OSError) as error:
                 if name == "finish" and isinstance(error, OutOfMemoryError):
-                    arguments = _without_results(arguments)
+                    arguments, full = _without_results(arguments), True
                 log.warning("outcome not recorded yet", script=name, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_RETRY_AFTER[min(tries, len(_RETRY_AFTER) - 1)])
                 tries += 1
@@ -159,26 +174,44 @@ class Finisher:
         }  # fmt: skip
         if run.options:
             record["x"] = run.options
+        if ending.error is not None and ending.error.type == "PayloadUnreadable":
+            record["raw"] = run.claimed.payload  # whoever can read it may still run it
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
         try:
             value = registration.dump(ending.value) if success and registration is not None else self._error_of(ending)
-            return self._encode(record | {"r": value})
+            encoded = self._encode(record | {"r": value})
+            if success and len(encoded) > RESULT_MAX:
+                raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")
+            return encoded
         except Exception as error:  # noqa: BLE001  # any object may refuse to be serialised, in its own way
             reason = f"{type(error).__name__}: {error}"[:500]
+            if self._serializer is not None:
+                return self._foreign_without_result(record | {"result_error": reason})
             kept = {"r": None, "result_error": reason} if success else {"r": reason}
             return encode(record | _plain_arguments(record) | kept)
 
     def _encode(self, record: dict[str, Any]) -> bytes:
-        return encode(record) if self._serializer is None else self._serializer(record)
+        if self._serializer is None:
+            return encode(record)
+        if isinstance(record["r"], orjson.Fragment):
+            record["r"] = orjson.loads(orjson.dumps(record["r"]))
+        return self._serializer(record)
+
+    def _foreign_without_result(self, record: dict[str, Any]) -> bytes:
+        """In the team's own format and ARQ's own words, which its clients raise as SerializationError."""
+        assert self._serializer is not None
+        record |= {"s": False, "r": "unable to serialize result"}
+        try:
+            return self._serializer(record)
+        except Exception:  # noqa: BLE001  # then it is the arguments that cannot be written again
+            return self._serializer(record | {"a": tuple(repr(value)[:200] for value in record["a"]), "k": {}})
 
     def _error_of(self, ending: Finish) -> Any:
         """Text on JSON; the exception itself where a team kept ARQ's pickle, whose clients raise it."""
-        if self._serializer is not None and ending.exception is not None:
-            return ending.exception
-        if self._serializer is not None:
-            return asyncio.CancelledError() if ending.state is JobState.CANCELLED else _as_exception(ending)
-        return asdict(ending.error) if ending.error is not None else None
+        if self._serializer is None:
+            return asdict(ending.error) if ending.error is not None else None
+        return ending.exception if ending.exception is not None else _as_exception(ending)
 
     def _hand_back_arguments(self, item: _Pending) -> tuple[Argument, ...]:
         run, ending = item.run, item.ending
@@ -234,8 +267,12 @@ def _error_part(ending: HandBack) -> bytes:
     return b',"error":' + orjson.dumps({"type": ending.error.type, "message": ending.error.message[:500]})
 
 
-def _as_exception(ending: Finish) -> Exception:
-    return RuntimeError(f"{ending.error.type}: {ending.error.message}" if ending.error else "failed")
+def _as_exception(ending: Finish) -> BaseException:
+    """What ARQ itself stores where no function has raised."""
+    error = ending.error
+    if error is not None and error.type == "CancelledError":
+        return asyncio.CancelledError(error.message)
+    return JobExecutionFailed(error.message if error is not None else ending.state.value)
 
 
 def _plain_arguments(record: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import enum
 import traceback
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from service.engine.model import AttemptState, JobError, JobState
 
@@ -20,8 +20,7 @@ class Interrupt(enum.Enum):
     STALE = "stale"
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     value: Any
 
 
@@ -49,6 +48,7 @@ class Refused:
     """The job can never run: Fail, a poison pill, an unreadable payload, bad arguments, no attempt left."""
 
     error: JobError
+    exception: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,7 @@ class Disowned:
 Outcome = Returned | Raised | AskedRetry | Snoozed | Refused | Cancelled | Expired | Released | Unserved | Disowned
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The job is done."""
 
     state: JobState
@@ -113,4 +112,10 @@ def describe(error: BaseException, attempt: int, *, retryable: bool) -> JobError
     except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure
         message = "<its message could not be read>"
     trace = "".join(traceback.format_exception(error))
-    return JobError(type(error).__name__, message[:MESSAGE_MAX], trace[-TRACEBACK_MAX:], attempt, retryable)
+    message, trace = _storable(message[:MESSAGE_MAX]), _storable(trace[-TRACEBACK_MAX:])
+    return JobError(type(error).__name__, message, trace, attempt, retryable)
+
+
+def _storable(text: str) -> str:
+    """Text that UTF-8 can carry: the name of a file, in an OSError, may hold lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,5 +1,6 @@
 """The worker's pulse: renews leases and says that the worker lives, from a thread that no blocked loop can stop."""
 
+import asyncio
 import sys
 import threading
 import time
@@ -20,7 +21,8 @@ Held = tuple[str, str, str]
 """Job id, token, queue."""
 
 WORKER_TTL: Final = 15
-_TICK: Final = 0.5
+_TICK: Final = 0.25
+_AGAIN: Final = 0.5
 _BLOCKED: Final = 1.5
 _BATCH: Final = 500
 log = structlog.get_logger("arqade.pulse")
@@ -55,17 +57,26 @@ class Pulse:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the thread to end, take the worker off the list, and wait for at most 2 s."""
+    async def stop(self) -> None:
+        """Ask the thread to end, take the worker off the list, and wait for at most 2 s.
+
+        Without a thread to wait in: jobs may have taken all of the loop's.
+        """
         self._stop.set()
-        self._thread.join(timeout=2)
+        for _ in range(200):
+            if not self._thread.is_alive():
+                return
+            await asyncio.sleep(0.01)
 
     def _run(self) -> None:
         next_beat = 0.0
         while True:
-            self._watch_loop()
-            if time.monotonic() >= next_beat:
-                next_beat = time.monotonic() + (self._lease / 3 if self._beat() else _TICK)
+            try:
+                self._watch_loop()
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + (self._lease / 3 if self._beat() else _AGAIN)
+            except Exception:  # without a pulse every lease of this worker would run out
+                log.exception("pulse irregular")
             if self._stop.wait(_TICK):
                 break
         self._leave()
@@ -77,6 +88,7 @@ class Pulse:
             self._announce()
         except (RedisError, OSError) as error:
             log.warning("pulse missed", error=f"{type(error).__name__}: {error}")
+            self._redis.connection_pool.disconnect()  # after a failover a new link finds the new primary
             return False
         return True
 
@@ -107,13 +119,21 @@ class Pulse:
     def _announce(self) -> None:
         about = self._vitals.describe(self._lag())
         ttl = max(WORKER_TTL, int(self._lease))
+        now = self._now()
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.worker(self._worker_id), orjson.dumps(about), ex=ttl)
-            pipe.zadd(keys.WORKERS, {self._worker_id: time.time()})
-            pipe.zremrangebyscore(keys.WORKERS, "-inf", time.time() - 3600)
+            pipe.zadd(keys.WORKERS, {self._worker_id: now})
+            pipe.zremrangebyscore(keys.WORKERS, "-inf", now - 3600)
+            # A queue that only stock clients write to is known by its workers.
+            pipe.zadd(keys.QUEUES, {keys.queue(name): int(now * 1000) for name in about["queues"]})
             for key in self._vitals.health_keys:
                 pipe.set(key, about["summary"], ex=ttl)
             pipe.execute()
+
+    def _now(self) -> float:
+        """Redis's clock, in seconds: by its own, a worker could take the others for dead."""
+        seconds, microseconds = cast("tuple[int, int]", self._redis.time())
+        return seconds + microseconds / 1_000_000
 
     def _lag(self) -> float:
         """Seconds that the loop is overdue to answer."""
@@ -140,6 +160,8 @@ class Pulse:
         try:
             self._redis.delete(keys.worker(self._worker_id))
             self._redis.zrem(keys.WORKERS, self._worker_id)
+            if not self._redis.zcount(keys.WORKERS, self._now() - WORKER_TTL, "+inf"):
+                self._redis.delete(*self._vitals.health_keys)  # the last one out: `arq --check` need not wait
         except (RedisError, OSError):
             pass  # its record expires by itself
         self._redis.close()

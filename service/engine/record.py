@@ -4,6 +4,7 @@ ARQ's payload is `{t, f, a, k, et}` and its result `{t, f, a, k, et, s, r, st, f
 rides beside: `x`, the options of the job; `state`, how it ended; `by`, the token of the attempt that ended it.
 """
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -51,6 +52,8 @@ def payload_head(function: str, options: Mapping[str, Any], arguments: Mapping[s
 
 def payload_of(record: Mapping[str, Any]) -> bytes:
     """The payload that a finished job began with, for running it again under the same id."""
+    if "raw" in record:
+        return base64.b64decode(cast("str", record["raw"]))
     fields: dict[str, Any] = {"f": record["f"]}
     if record.get("x"):
         fields["x"] = record["x"]
@@ -111,11 +114,25 @@ class Defaults:
         return int(options.get("max_attempts") or (known.max_attempts if known else DEFAULT_MAX_ATTEMPTS))
 
 
+_TURNED_AWAY: Mapping[str, str] = {"unserved": "no worker serves this function", "busy": "a free slot of its function"}
+_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+_UNREADABLE: Mapping[str, Any] = {"f": "", "a": (), "k": {}, "et": 0}
+
+
 def read_job(job_id: str, snapshot: Snapshot, defaults: Defaults) -> Job | None:
-    """The job that a snapshot shows; None when there is nothing, or nothing but a stock client's pickle."""
-    raw = snapshot.record or snapshot.payload
-    if raw is None or not raw.startswith(b"{"):
-        return None
+    """The job that a snapshot shows; None when there is nothing, or the record of a team's own format.
+
+    A payload that cannot be read, such as a stock client's pickle, makes a job without function and arguments.
+    """
+    try:
+        return _read(job_id, snapshot.record or snapshot.payload or b"", snapshot, defaults)
+    except _MALFORMED:
+        if snapshot.record is not None or snapshot.payload is None:
+            return None
+    return Job(**_common_fields(job_id, _UNREADABLE, {}, snapshot, defaults), **_unfinished(snapshot))
+
+
+def _read(job_id: str, raw: bytes, snapshot: Snapshot, defaults: Defaults) -> Job:
     stored = cast("dict[str, Any]", orjson.loads(raw))
     options = cast("dict[str, Any]", stored.get("x") or {})
     common = _common_fields(job_id, stored, options, snapshot, defaults)
@@ -123,7 +140,7 @@ def read_job(job_id: str, snapshot: Snapshot, defaults: Defaults) -> Job | None:
 
 
 def _common_fields(
-    job_id: str, stored: dict[str, Any], options: dict[str, Any], snapshot: Snapshot, defaults: Defaults
+    job_id: str, stored: Mapping[str, Any], options: Mapping[str, Any], snapshot: Snapshot, defaults: Defaults
 ) -> dict[str, Any]:
     created = int(stored["et"])
     run_at = options.get("run_at") or created + 1000 * float(options.get("delay") or 0)
@@ -160,14 +177,16 @@ def _trace_id(traceparent: str | None) -> str | None:
 
 
 def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
-    score = float(snapshot.score or 0)
+    score = int(float(snapshot.score or 0))  # its fraction is no time, see prelude.lua
     phase = snapshot.notes.get(b"phase", b"").decode()
     attempts = tuple(_history(snapshot.notes))
     token = Token.parse(snapshot.lease)
     if snapshot.lease:
         state = JobState.RUNNING
-    elif phase == JobState.RETRYING:
+    elif phase == JobState.RETRYING and not _lease_ended(snapshot):
         state = JobState.RETRYING
+    elif phase in _TURNED_AWAY:
+        state = JobState.QUEUED
     else:
         state = JobState.SCHEDULED if score > snapshot.now else JobState.QUEUED
     waiting = state is not JobState.RUNNING
@@ -186,9 +205,17 @@ def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
+def _lease_ended(snapshot: Snapshot) -> bool:
+    """Whether the job waits because its worker was lost: its place is then the end of a lease (see prelude.lua)."""
+    return (snapshot.score or b"").endswith(b".5")
+
+
 def _waiting_on(state: JobState, snapshot: Snapshot) -> str:
     if snapshot.paused:
         return "queue paused"
+    turned_away = _TURNED_AWAY.get(snapshot.notes.get(b"phase", b"").decode())
+    if turned_away is not None:
+        return turned_away
     if state is JobState.QUEUED:
         return f"{snapshot.rank} jobs ahead in its queue" if snapshot.rank else "a free worker"
     return "its due time"

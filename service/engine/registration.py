@@ -1,6 +1,6 @@
 """What a worker can run: `@job` functions, plain ARQ coroutines and cron jobs, brought to one shape."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -8,13 +8,16 @@ from typing import Any, cast
 import orjson
 from arq.cron import CronJob
 from arq.worker import Function as ArqFunction
+from arq.worker import Retry as ArqRetry
 from arq.worker import func
 
 from service.engine.context import Context
+from service.engine.errors import InvalidInput
 from service.engine.functions import Catalogue, Function, required_spec, spec_of
 from service.engine.retry_policy import RetryPolicy
+from service.engine.signals import Fail, Snooze
 
-Call = Callable[[Context, list[Any], dict[str, Any]], Awaitable[Any]]
+Call = Callable[[Context | None, Sequence[Any], dict[str, Any]], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Registration:
     may_ask_retry: bool
     max_concurrency: int | None
     is_cron: bool
+    needs_context: bool
 
 
 def register(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
@@ -65,6 +69,7 @@ def register(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
         may_ask_retry=True,
         max_concurrency=spec.max_concurrency,
         is_cron=isinstance(entry, CronJob),
+        needs_context=spec.takes_context,
     )
 
 
@@ -85,16 +90,18 @@ def _plain(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
         may_ask_retry=limits.retry,
         max_concurrency=None,
         is_cron=isinstance(entry, CronJob),
+        needs_context=True,
     )
 
 
 def _call_plain(
-    coroutine: Callable[..., Awaitable[Any]], context: Context, args: list[Any], kwargs: dict[str, Any]
+    coroutine: Callable[..., Awaitable[Any]], context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Awaitable[Any]:
-    return coroutine(dict(context.arq), *args, **kwargs)
+    assert context is not None
+    return coroutine(context.arq, *args, **kwargs)  # the very dictionary that the hooks see, as in ARQ
 
 
-def _call_job(spec: Function, context: Context, args: list[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
+def _call_job(spec: Function, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
     """Validates again: what lies in Redis may be older than the function. Raises InvalidInput."""
     arguments = spec.validate(spec.bind(args, kwargs) if args else kwargs)
     return spec.coroutine(context, **arguments) if spec.takes_context else spec.coroutine(**arguments)
@@ -126,6 +133,8 @@ def arq_functions(catalogue: Catalogue) -> list[ArqFunction]:
 def for_arq(function: object) -> Any:
     """A coroutine of ARQ's form, `(ctx, *args, **kwargs)`, for a `@job` function, such as `cron()` wants.
 
+    A stock worker, which retries on its own Retry alone, is told the function's policy in these words.
+
     Raises TypeError for a function without `@job`.
     """
     spec = function if isinstance(function, Function) else required_spec(function)
@@ -138,7 +147,16 @@ def for_arq(function: object) -> Any:
             max_attempts=spec.max_attempts,
             arq=ctx,
         )
-        return spec.output.dump_python(await _call_job(spec, context, list(args), kwargs), mode="json")
+        try:
+            return spec.output.dump_python(await _call_job(spec, context, args, kwargs), mode="json")
+        except (Fail, InvalidInput, ArqRetry):
+            raise
+        except Snooze as snooze:
+            raise ArqRetry(snooze.delay) from snooze
+        except Exception as error:
+            if context.attempt < spec.max_attempts and spec.retry.retries(error):
+                raise ArqRetry(spec.retry.delay(context.attempt)) from error
+            raise
 
     run.__qualname__ = spec.name
     return spec.attach_to(run)

@@ -1,7 +1,7 @@
 """One attempt: decode → resolve → admit → perform. Each step may end it; what comes out is one Outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -13,6 +13,7 @@ from service.engine import keys
 from service.engine.claim import Claimed
 from service.engine.clock import to_datetime
 from service.engine.codec import Deserializer
+from service.engine.codec import decode as decode_json
 from service.engine.context import Context, Report
 from service.engine.errors import InvalidInput, StaleLease
 from service.engine.model import AttemptState, JobError
@@ -36,6 +37,9 @@ from service.engine.signals import Fail, Retry, Snooze
 
 LOST_LIMIT: Final = 3
 UNSERVED_DELAY: Final = 5.0
+_OURS: Final = (None, decode_json)
+_NUMBERS: Final = ("timeout", "max_attempts", "expires_in", "priority", "run_at", "delay")
+_LARGEST: Final = 1e13
 Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
 
 
@@ -44,9 +48,10 @@ class Run:
     """One attempt on its way through the worker."""
 
     claimed: Claimed
+    job_id: str
     started: int
     function: str = ""
-    args: list[Any] = field(default_factory=list[Any])
+    args: Sequence[Any] = ()
     kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     enqueued: int = 0
@@ -57,6 +62,8 @@ class Run:
     task: "asyncio.Task[None] | None" = None
     interrupt: Interrupt | None = None
     context: Context | None = None
+    begun: bool = False
+    """Whether the function, or the hook before it, was called."""
     noted: bool = False
     """Whether something was written beside the payload: a loss, progress."""
 
@@ -67,10 +74,6 @@ class Run:
         ahead = self.started - score > keys.PRIORITY_STEP / 2
         return score + keys.PRIORITY_STEP * int(self.options.get("priority", 0)) if ahead else score
 
-    @property
-    def job_id(self) -> str:
-        return self.claimed.job_id
-
 
 def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
     """Read the payload: our JSON, or by the worker's ARQ deserializer (pickle when it has none)."""
@@ -78,18 +81,38 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
     if not raw:
         return Refused(JobError("PayloadMissing", "the job's payload is gone from Redis: expired or deleted"))
     try:
-        if raw.startswith(b"{"):
+        # JSON of a team's own form is for the team's deserializer; payloads of ours begin with f.
+        if raw.startswith(b"{" if deserializer in _OURS else b'{"f":'):
             stored = cast("dict[str, Any]", orjson.loads(raw))
-            run.options = cast("dict[str, Any]", stored.get("x") or {})
-            run.function, run.args, run.kwargs = stored["f"], stored["a"], stored["k"]
-            job_try, run.enqueued = stored["t"], int(stored["et"])
+            fields = stored["f"], stored["a"], stored["k"], stored["t"], stored["et"]
+            _fill(run, *fields, stored.get("x") or {})
         else:
-            name, args, kwargs, job_try, enqueued = deserialize_job_raw(raw, deserializer=deserializer)
-            run.function, run.args, run.kwargs, run.enqueued = name, list(args), kwargs, enqueued
+            _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), {})
     except Exception as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
-        return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]))
-    run.attempt = max(run.claimed.attempt, job_try or 0)
+        return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
     return None
+
+
+def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueued: Any, options: Any) -> None:
+    """Ours are always of this form; who else can write to Redis may have written anything. Raises TypeError."""
+    sound = (
+        isinstance(function, str)
+        and isinstance(args, (list, tuple))
+        and isinstance(kwargs, dict)
+        and isinstance(job_try or 0, int)
+        and isinstance(options, dict)
+    )
+    if not sound or (options and not _are_sound(cast("dict[str, Any]", options))):
+        raise TypeError("its fields are not of the form of a job")
+    run.enqueued = int(enqueued)
+    run.function, run.args, run.kwargs, run.options = function, args, kwargs, options
+    run.attempt = run.claimed.attempt + max(0, (job_try or 1) - 1)
+
+
+def _are_sound(options: dict[str, Any]) -> bool:
+    numbers = (options.get(name, 0) for name in _NUMBERS)
+    in_range = all(isinstance(number, (int, float)) and 0 <= number < _LARGEST for number in numbers)
+    return in_range and isinstance(options.get("unique_key", ""), str)
 
 
 def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | None:
@@ -121,31 +144,38 @@ def prepare(
     claimed: Claimed, now: int, deserializer: Deserializer | None, registrations: Mapping[str, Registration]
 ) -> tuple[Run, Outcome | None]:
     """The steps before the function: no outcome means that it may start. `now` in ms by Redis's clock."""
-    run = Run(claimed, now, noted=claimed.noted)
+    run = Run(claimed, claimed.job_id, now, noted=claimed.noted)
     return run, decode(run, deserializer) or resolve(run, registrations) or admit(run)
 
 
-async def perform(run: Run, shared: Mapping[Any, Any], on_start: Hook | None, report: Report) -> Outcome:
-    """Call the function and name what happened. Never raises."""
+async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_start: Hook | None) -> Outcome:
+    """Call the function and name what happened. Never raises. Without `make_context` nobody asks for a Context."""
     registration = run.registration
     assert registration is not None
-    context = Context(
+    if run.interrupt is not None:
+        return _interrupted(asyncio.CancelledError(), run)
+    run.begun = True
+    try:
+        context = run.context = make_context(run) if make_context is not None else None
+        if on_start is not None and context is not None:
+            await on_start(cast("dict[Any, Any]", context.arq))
+        return Returned(await registration.call(context, run.args, run.kwargs))
+    except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
+        return _name(error, run)
+
+
+def context_of(run: Run, shared: Mapping[Any, Any], report: Report) -> Context:
+    """What the function is given. `shared` is ARQ's `ctx` of the worker."""
+    return Context(
         job_id=run.job_id,
         function=run.function,
-        queue=run.claimed.queue,
+        queue=keys.queue_name(run.claimed.queue),
         attempt=run.attempt,
         max_attempts=run.max_attempts,
         deadline=to_datetime(run.started + 1000 * run.timeout) if run.timeout else None,
         arq={**shared, **_arq_context(run)},
         report=report,
     )
-    run.context = context
-    try:
-        if on_start is not None:
-            await on_start(cast("dict[Any, Any]", context.arq))
-        return Returned(await registration.call(context, run.args, run.kwargs))
-    except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
-        return _name(error, run)
 
 
 def _arq_context(run: Run) -> dict[Any, Any]:
@@ -170,7 +200,9 @@ def _name(error: BaseException, run: Run) -> Outcome:
             return AskedRetry(error.delay, error.__cause__ or error)
         case ArqRetry():
             return AskedRetry((error.defer_score or 0) / 1000, error.__cause__ or error)
-        case Fail() | InvalidInput():
+        case Fail():
+            return Refused(describe(error, run.attempt, retryable=False), error)
+        case InvalidInput():
             return Refused(describe(error, run.attempt, retryable=False))
         case _:
             return Raised(error)

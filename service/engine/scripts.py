@@ -2,12 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
 from service.engine import keys
 
@@ -29,6 +30,7 @@ _PLACEHOLDER = re.compile(r"\{([A-Z_]+)\}")
 _CONSTANTS: Final = {name: value for name, value in vars(keys).items() if name.isupper()} | {
     "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE)
 }
+_MOST_AT_ONCE: Final = 64 * 1024 * 1024
 _MUST_RUN_WHEN_FULL: Final = frozenset({"finish", "renew", "reschedule", "cancel"})
 """What frees memory or keeps a promise may write when Redis is at `maxmemory` (needs Redis 7.0)."""
 
@@ -40,8 +42,15 @@ def source(name: str, *, allow_oom: bool) -> str:
     prelude = folder.joinpath("prelude.lua").read_text(encoding="utf-8")
     body = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     prelude = _PLACEHOLDER.sub(lambda found: str(_CONSTANTS[found[1]]), prelude)
-    shebang = "#!lua flags=allow-oom\n" if allow_oom and name in _MUST_RUN_WHEN_FULL else ""
-    return shebang + prelude + body
+    return (_shebang(name) if allow_oom else "") + prelude + body
+
+
+def _shebang(name: str) -> str:
+    """Redis 7.0 refuses a script with one as a whole when it could not write, be it full or read-only.
+
+    A claim finds nothing due on a replica that was the primary a moment ago, and must not take that for an answer.
+    """
+    return "#!lua flags=allow-oom\n" if name in _MUST_RUN_WHEN_FULL else "#!lua\n" if name == "claim" else ""
 
 
 @cache
@@ -63,10 +72,39 @@ class Scripts:
         self.allow_oom = int(version.split(".", 1)[0]) >= 7
         return version
 
-    async def call(self, name: str, script_keys: tuple[str, ...], arguments: "list[Argument]") -> Any:
-        """Run a script. Raises redis.exceptions.RedisError."""
+    async def call(
+        self, name: str, script_keys: tuple[str, ...], arguments: "list[Argument]", *, full: bool = False
+    ) -> Any:
+        """Run a script. `full`: Redis has said that it is, and finish may write without results all the same.
+
+        Raises redis.exceptions.RedisError.
+        """
         keyed = (len(script_keys), *script_keys, *arguments)
+        oom = self.allow_oom and (full or name != "finish")
         try:
-            return await self._redis.execute_command("EVALSHA", digest(name, allow_oom=self.allow_oom), *keyed)
+            return await self._redis.execute_command("EVALSHA", digest(name, allow_oom=oom), *keyed)
         except NoScriptError:
-            return await self._redis.execute_command("EVAL", source(name, allow_oom=self.allow_oom), *keyed)
+            return await self._redis.execute_command("EVAL", source(name, allow_oom=oom), *keyed)
+        except ReadOnlyError:
+            # A failover behind one address: open links lead to the old primary, new ones to the new.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            raise
+
+
+def in_parts(
+    jobs: "Iterable[tuple[int, tuple[Argument, ...]]]", largest: int
+) -> "Iterator[list[tuple[int, tuple[Argument, ...]]]]":
+    """Arguments of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
+
+    `largest` is the index of the argument, of type bytes, that can be large.
+    """
+    part: list[tuple[int, tuple[Argument, ...]]] = []
+    size = 0
+    for key, words in jobs:
+        part.append((key, words))
+        size += len(cast("bytes", words[largest]))
+        if size > _MOST_AT_ONCE:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

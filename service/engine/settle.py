@@ -1,5 +1,10 @@
 """What an outcome means for the job: done, or back to its queue. The only place that decides about another attempt."""
 
+import asyncio
+
+from arq.worker import JobExecutionFailed, RetryJob
+from arq.worker import Retry as ArqRetry
+
 from service.engine.model import AttemptState, JobError, JobState
 from service.engine.outcome import (
     AskedRetry,
@@ -20,6 +25,8 @@ from service.engine.outcome import (
 )
 from service.engine.run import Run
 
+_SIGNALS = (ArqRetry, RetryJob, asyncio.CancelledError)
+
 
 def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  # noqa: C901  # one arm each
     """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end the job as failed."""
@@ -27,16 +34,17 @@ def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  #
         case Returned(value):
             return Finish(JobState.SUCCEEDED, AttemptState.SUCCEEDED, value=value)
         case Raised(error, state):
-            return _raised(run, error, state)
+            return _raised(run, error, state, retry_jobs=retry_jobs)
         case AskedRetry(delay, error):
             return _asked_retry(run, delay, error, retry_jobs=retry_jobs)
         case Snoozed(delay):
             return HandBack(delay, JobState.SCHEDULED, AttemptState.SNOOZED, counted=False)
-        case Refused(error):
-            return Finish(JobState.FAILED, AttemptState.FAILED if run.context is not None else None, error=error)
+        case Refused(error, exception):
+            begun = AttemptState.FAILED if run.begun else None
+            return Finish(JobState.FAILED, begun, error=error, exception=exception)
         case Cancelled(reason):
             error = JobError("CancelledError", reason, None, run.attempt)
-            return Finish(JobState.CANCELLED, AttemptState.CANCELLED if run.context is not None else None, error=error)
+            return Finish(JobState.CANCELLED, AttemptState.CANCELLED if run.begun else None, error=error)
         case Expired():
             error = JobError("Expired", "its expires_in passed before a worker could start it")
             return Finish(JobState.EXPIRED, None, error=error)
@@ -46,15 +54,18 @@ def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  #
             error = JobError("CancelledError", "its worker stopped", None, run.attempt)
             return Finish(JobState.FAILED, AttemptState.CANCELLED, error=error)
         case Unserved(delay):
-            return HandBack(delay, "unserved", None, counted=False)
+            phase = "unserved" if run.registration is None else "busy"
+            return HandBack(delay, phase, None, counted=False)
         case Disowned():
             return None
 
 
-def _raised(run: Run, error: BaseException, state: AttemptState) -> Ending:
+def _raised(run: Run, error: BaseException, state: AttemptState, *, retry_jobs: bool) -> Ending:
     registration = run.registration
     assert registration is not None
     policy = registration.retry
+    if policy is None and isinstance(error, asyncio.CancelledError | RetryJob):  # ARQ runs these again
+        return _asked_retry(run, 0.0, error, retry_jobs=retry_jobs)
     again = policy is not None and run.attempt < run.max_attempts and policy.retries(error)
     described = describe(error, run.attempt, retryable=again)
     if again and policy is not None:
@@ -66,6 +77,8 @@ def _asked_retry(run: Run, delay: float | None, error: BaseException, *, retry_j
     registration = run.registration
     assert registration is not None
     again = retry_jobs and registration.may_ask_retry and run.attempt < run.max_attempts
+    if retry_jobs and not again and isinstance(error, _SIGNALS):  # the signal is not the cause: ARQ's words instead
+        error = JobExecutionFailed(f"max {run.max_attempts} retries exceeded").with_traceback(error.__traceback__)
     described = describe(error, run.attempt, retryable=again)
     if not again:
         return Finish(JobState.FAILED, AttemptState.FAILED, error=described, exception=error)

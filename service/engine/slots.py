@@ -66,7 +66,8 @@ class Slots:
         if run is None or run.task is None or run.task.done() or run.interrupt is not None:
             return False
         run.interrupt = why
-        return run.task.cancel()
+        # A task that is cancelled before its first step never runs: it looks at `interrupt` itself, when it begins.
+        return run.task.cancel() if run.begun else True
 
     def runs(self) -> list[Run]:
         """Every run that is held."""

@@ -7,12 +7,15 @@ from typing import Any, Final
 
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import RedisClock
 
 _RECONNECT: Final = 0.5
+_QUIET: Final = 10.0
+"""Seconds without a message after which the channel is asked whether it lives, and then given up."""
 log = structlog.get_logger("arqade.wake")
 
 
@@ -72,20 +75,26 @@ class Listener:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, ValueError, OverflowError) as error:  # anybody may publish rubbish
                 log.warning("push channel lost, polling meanwhile", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_RECONNECT)
                 self._wake.set()
 
     async def _listen(self) -> None:
-        pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+        pubsub = self._redis.pubsub()
         try:
             await pubsub.subscribe(*self._channels)
             self._wake.set()  # what was enqueued while nobody listened
+            asked = False
             while True:
-                message = await pubsub.get_message(timeout=30)
-                if message is not None:
+                message = await pubsub.get_message(timeout=_QUIET)
+                if message is None:
+                    if asked:
+                        raise RedisConnectionError("the push channel does not answer")
+                    await pubsub.ping()
+                elif message["type"] == "message":
                     self._hear(message["channel"].decode(), message["data"].decode())
+                asked = message is None
         finally:
             await pubsub.aclose()
 

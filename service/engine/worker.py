@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.codec import decode, encode
-from service.engine.connection import AddressSettings, blocking_twin
+from service.engine.connection import AddressSettings, blocking_twin, set_timeout
 from service.engine.cron import CronTicker
 from service.engine.finish import Ended
 from service.engine.ids import new_id
@@ -31,7 +31,7 @@ from service.engine.pulse import Pulse, Vitals
 from service.engine.scripts import Scripts
 from service.engine.serving import Hooks, Plan, Serving
 from service.engine.wake import Listener
-from service.engine.worker_options import WorkerOptions, describe, registrations, use_uvloop
+from service.engine.worker_options import WorkerOptions, describe, registrations, tune_collector, use_uvloop
 from service.engine.workers import Order
 
 _RECONNECT: Final = 1.0
@@ -46,7 +46,8 @@ class Worker(ArqWorker):
     jobs_retried: int
 
     def __init__(self, functions: Sequence[Any] = (), *, options: WorkerOptions | None = None, **settings: Any) -> None:
-        use_uvloop()
+        if settings.get("redis_pool") is None:  # a pool that was given may be bound to the thread's loop already
+            use_uvloop()
         super().__init__(functions, **settings)
         self.options = options or WorkerOptions()
         self.id = new_id("wrk_")
@@ -56,6 +57,16 @@ class Worker(ArqWorker):
         self._serving: Serving | None = None
 
     # ── the life of the process ──────────────────────────────────────────────────────────────────────────────────
+
+    def run(self) -> None:
+        """As ARQ's: run until stopped, then close. The loop is closed too, so that nothing outlives its owner."""
+        if self.loop.is_closed():
+            self.loop = use_uvloop()
+        tune_collector()
+        try:
+            super().run()
+        finally:
+            self.loop.close()
 
     async def main(self) -> None:
         """Connect, start up, serve until told to stop, hand back what is left. ARQ's `run` and `async_run` await it."""
@@ -81,7 +92,7 @@ class Worker(ArqWorker):
         try:
             await self._serve_beside_helpers(serving)
         finally:
-            await asyncio.to_thread(pulse.stop)
+            await pulse.stop()
             log.info("worker stopped", worker_id=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
     async def _connect(self) -> None:
@@ -101,6 +112,7 @@ class Worker(ArqWorker):
             default_queue_name=self.queue_name,
             expires_extra_ms=self.expires_extra_ms,
         )
+        await set_timeout(self._pool)
 
     async def _until_answered(self, scripts: Scripts) -> None:
         """A worker that starts before Redis waits for it."""
@@ -117,6 +129,8 @@ class Worker(ArqWorker):
     async def _serve_beside_helpers(self, serving: Serving) -> None:
         listener = Listener(self.pool, serving.wake, self._queues, self._obey)
         ticker = CronTicker(self.pool, serving.clock, self.cron_jobs, self.queue_name, self.timezone)
+        if self.burst:  # what runs at startup is part of the burst
+            await ticker.begin()
         beside = [
             asyncio.create_task(listener.run(), name="arqade-listen"),
             asyncio.create_task(ticker.run(), name="arqade-cron"),
@@ -124,10 +138,15 @@ class Worker(ArqWorker):
         try:
             await serving.serve(self._stop.is_set, self._may_claim) if not self.burst else await self._burst(serving)
             await self._drain(serving)
+        except asyncio.CancelledError:  # by whoever embeds the worker: hand back what runs
+            await serving.stop()
+            raise
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
+            left = set(beside)
+            while left:  # again and again: while it connects, redis-py has swallowed a cancellation
+                for task in left:
+                    task.cancel()
+                _, left = await asyncio.wait(left, timeout=0.2)
 
     def _obey(self, verb: str, argument: str) -> None:
         """What is published to all workers: cancel a job, or an order to one of them."""
@@ -135,7 +154,8 @@ class Worker(ArqWorker):
         if serving is None:
             return
         if verb == "cancel":
-            serving.cancel(argument)
+            if not serving.cancel(argument):
+                serving.look_again()
         elif argument == self.id:
             log.info("order received", order=verb)
             if verb == Order.DRAIN:
@@ -147,6 +167,7 @@ class Worker(ArqWorker):
     async def _burst(self, serving: Serving) -> None:
         """ARQ's burst mode: run what is queued, deferred jobs included, or `max_burst_jobs`, then return."""
         while not self._stop.is_set():
+            serving.found_nothing = False
             await serving.serve(lambda: self._stop.is_set() or self._burst_step(serving), self._may_claim)
             await serving.settled()
             queued = [await self.pool.zcard(queue) for queue in self._queues]
@@ -205,7 +226,7 @@ class Worker(ArqWorker):
                     self.jobs_complete += 1
                 case Finish() if item.recorded:
                     self.jobs_failed += 1
-                case HandBack(phase=phase) if item.recorded and phase != "unserved":
+                case HandBack(phase=phase) if item.recorded and phase not in {"unserved", "busy"}:
                     self.jobs_retried += 1
                 case _:
                     pass

@@ -2,17 +2,19 @@
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
 -- Returns {time of the claim, ms until the next job is due or -1, ids asked to abort, jobs: id, payload, attempt,
---   score, lost, aborted, noted, queue index …}. The token of a job is worker|time of the claim|attempt|lost.
+--   score, lost, aborted, noted, queue index from 0 …}. The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
 local now, lease, worker = clock(), tonumber(ARGV[2]), ARGV[1]
 local now_text, lease_until = int(now), lease_end(now, lease)
+local by_now = now_text .. '.9' -- whatever the fraction of a place says
+local worker_part = ',"worker_id":"' .. worker .. '"}'
 local jobs, events, claimed = {}, {}, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
 
 local function add(id, payload, attempt, score, lost, index)
   local n = #jobs
   jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5] = id, payload or '', attempt, score, lost
-  jobs[n + 6] = aborting and redis.call('ZSCORE', ABORT, id) and 1 or 0
+  jobs[n + 6] = aborting and abort_asked(id, payload) and 1 or 0
   jobs[n + 7] = (lost > 0 or is_noted(score)) and 1 or 0
   jobs[n + 8] = index
 end
@@ -31,7 +33,9 @@ end
 
 local function lose(id, score)
   note_history(id, '{"state":"lost","ended_at":' .. string.match(score, '^%d+') .. '}')
-  return redis.call('HINCRBY', NOTES .. id, 'lost', 1), tonumber(redis.call('GET', COUNT .. id) or 1)
+  local lost = redis.call('HINCRBY', NOTES .. id, 'lost', 1)
+  keep_notes(id, 0)
+  return lost, tonumber(redis.call('GET', COUNT .. id) or 1)
 end
 
 local function count(id, score)
@@ -43,7 +47,8 @@ local function count(id, score)
   return lost, attempt
 end
 
-local function take(id, score, queue, label, index)
+-- Lease one job. False when somebody else holds it.
+local function lease_job(id, score)
   local expired = is_lease_end(score)
   if (expired or aborting) and redis.call('EXISTS', LEASE .. id) == 1 then return false end
   local lost, attempt
@@ -53,29 +58,47 @@ local function take(id, score, queue, label, index)
     redis.call('DECR', COUNT .. id)
     return false
   end
-  redis.call('ZADD', queue, 'XX', lease_until, id)
-  local payload = redis.call('GET', PAYLOAD .. id)
-  add(id, payload, attempt, score, lost, index)
-  claimed[#claimed + 1], claimed[#claimed + 2] = id, index
-  local about = ',"at":' .. now_text .. ',"job_id":' .. quoted(id) .. ',"function":"' .. function_of(payload)
-    .. '","queue":"' .. label .. '"'
-  if expired then events[#events + 1] = '{"type":"job.lost"' .. about .. ',"lost":' .. lost .. '}' end
-  events[#events + 1] = '{"type":"job.started"' .. about .. ',"attempt":' .. attempt .. ',"worker_id":"' .. worker .. '"}'
-  return true
+  return attempt, lost
+end
+
+-- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.
+local function hand_over(taken, places, payload_keys, queue, index)
+  if #taken == 0 then return end
+  redis.call('ZADD', queue, 'XX', unpack(places))
+  local payloads = redis.call('MGET', unpack(payload_keys))
+  local label = queue_label(queue)
+  for i, job in ipairs(taken) do
+    local id, score, attempt, lost = job[1], job[2], job[3], job[4]
+    add(id, payloads[i], attempt, score, lost, index)
+    claimed[#claimed + 1], claimed[#claimed + 2] = id, index
+    local about = ',"at":' .. now_text .. ',"job_id":' .. quoted(id) .. ',"function":"' .. function_of(payloads[i])
+      .. '","queue":"' .. label .. '"'
+    if is_lease_end(score) then events[#events + 1] = '{"type":"job.lost"' .. about .. ',"lost":' .. lost .. '}' end
+    events[#events + 1] = '{"type":"job.started"' .. about .. ',"attempt":' .. attempt .. worker_part
+  end
 end
 
 -- Jobs that a stock worker runs stay due, so look past them, within a bound.
 local function take_from(queue, index, most)
-  local taken, skipped, label = 0, 0, queue_label(queue)
-  while taken < most and skipped < 1000 do
-    local asked = most - taken
-    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', now, 'WITHSCORES', 'LIMIT', skipped, asked)
+  local taken, places, payload_keys, skipped = {}, {}, {}, 0
+  while #taken < most and skipped < 1000 do
+    local asked, offset = most - #taken, skipped + #taken
+    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', by_now, 'WITHSCORES', 'LIMIT', offset, asked)
     for i = 1, #due, 2 do
-      if take(due[i], due[i + 1], queue, label, index) then taken = taken + 1 else skipped = skipped + 1 end
+      local id, score = due[i], due[i + 1]
+      local attempt, lost = lease_job(id, score)
+      if attempt then
+        taken[#taken + 1] = {id, score, attempt, lost}
+        places[#places + 1], places[#places + 2] = lease_until, id
+        payload_keys[#payload_keys + 1] = PAYLOAD .. id
+      else
+        skipped = skipped + 1
+      end
     end
     if #due < 2 * asked then break end
   end
-  return taken
+  hand_over(taken, places, payload_keys, queue, index)
+  return #taken
 end
 
 -- A delayed job with a priority is queued by its due time; when that comes, it moves ahead.
@@ -91,7 +114,7 @@ local function raise_priorities(queue)
 end
 
 local function next_due(queue)
-  local first = redis.call('ZRANGEBYSCORE', queue, '(' .. int(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local first = redis.call('ZRANGEBYSCORE', queue, '(' .. by_now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
   return first[2] and tonumber(first[2])
 end
 

@@ -2,15 +2,24 @@
 -- ARGV: events kept, then per job: id, token, queue, record, ttl ms (0 = keep none, -1 = for ever), event,
 --   unique key held or '', '1' when the job has notes
 -- Returns one number per job: 1 recorded, 0 refused.
-local events, reply = {}, {}
+local events, reply, gone, ended_in = {}, {}, {}, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
 
+-- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
+local function close(i, id, queue)
+  keep_record(id, ARGV[i + 3], ARGV[i + 4], ARGV[i + 6], ARGV[i + 7] == '1')
+  local n = #gone
+  gone[n + 1], gone[n + 2], gone[n + 3] = PAYLOAD .. id, LEASE .. id, COUNT .. id
+  local ended = ended_in[queue] or {}
+  ended_in[queue], ended[#ended + 1] = ended, id
+  events[#events + 1] = ARGV[i + 5]
+end
+
 for i = 2, #ARGV, 8 do
-  local id, token, queue, record = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local id, token, queue = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if owns(id, token, queue) then
-    close_job(id, queue, record, ARGV[i + 4], ARGV[i + 6], ARGV[i + 7] == '1')
+    close(i, id, queue)
     if aborting then redis.call('ZREM', ABORT, id) end
-    events[#events + 1] = ARGV[i + 5]
     reply[#reply + 1] = 1
   else
     local known = redis.call('GET', RESULT .. id)
@@ -18,5 +27,7 @@ for i = 2, #ARGV, 8 do
   end
 end
 
+if #gone > 0 then redis.call('DEL', unpack(gone)) end
+for queue, ended in pairs(ended_in) do redis.call('ZREM', queue, unpack(ended)) end
 emit(events, ARGV[1])
 return reply

@@ -36,8 +36,11 @@ local function event(kind, now, id, fn, queue, rest)
     .. '","queue":"' .. queue_label(queue) .. '"' .. (rest or '') .. '}'
 end
 
--- Our payloads begin with the function's name and the queue; those of a stock client may be pickles.
-local function function_of(payload) return payload and string.match(payload, '^{"f":"([^"\\]*)"') or '' end
+-- Our payloads begin with the function's name and the queue; those of a stock client with its try, or are pickles.
+local function function_of(payload)
+  if not payload then return '' end
+  return string.match(payload, '^{"f":"([^"\\]*)"') or string.match(payload, '^{"t":%w+,"f":"([^"\\]*)"') or ''
+end
 
 local function find_queue(id, payload)
   local queue = payload and string.match(payload, '^{"f":"[^"\\]*","x":{"queue":"([^"\\]+)"')
@@ -47,6 +50,16 @@ local function find_queue(id, payload)
     if redis.call('ZSCORE', known, id) then return known end
   end
   return queue or DEFAULT_QUEUE
+end
+
+-- Whether a client asked to abort this job. What is older than the job was meant for an earlier one of its id, and is
+-- forgotten; only JSON payloads, which end with their enqueue time, can tell.
+local function abort_asked(id, payload)
+  local asked = redis.call('ZSCORE', ABORT, id)
+  local enqueued = asked and payload and string.match(payload, '"et": ?(%d+)}$')
+  if not enqueued or tonumber(asked) >= tonumber(enqueued) then return asked end
+  redis.call('ZREM', ABORT, id)
+  return false
 end
 
 -- Whether `token` (worker|started|attempt|lost) still owns the job. A lease that ran out while nobody else
@@ -70,18 +83,28 @@ local function note_history(id, entry)
   redis.call('HSET', key, 'history', history)
 end
 
--- Remove every trace of an unfinished job and keep its record.
-local function close_job(id, queue, record, ttl, unique, noted)
+-- Notes of a job that a stock worker ends, knowing nothing of them, go away by themselves: 30 days after it was due.
+local function keep_notes(id, due_in) redis.call('PEXPIRE', NOTES .. id, int(2592000000 + due_in)) end
+
+-- Keep a job's record and let go of its notes and unique key.
+local function keep_record(id, record, ttl, unique, noted)
   if ttl == '-1' then redis.call('SET', RESULT .. id, record)
   elseif ttl ~= '0' then redis.call('SET', RESULT .. id, record, 'PX', ttl) end
-  redis.call('DEL', PAYLOAD .. id, LEASE .. id, COUNT .. id)
-  redis.call('ZREM', queue, id)
   if noted then
-    if ttl == '0' then redis.call('DEL', NOTES .. id) elseif ttl ~= '-1' then redis.call('PEXPIRE', NOTES .. id, ttl) end
+    if ttl == '0' then redis.call('DEL', NOTES .. id)
+    elseif ttl == '-1' then redis.call('PERSIST', NOTES .. id)
+    else redis.call('PEXPIRE', NOTES .. id, ttl) end
   end
   if unique ~= '' and redis.call('GET', UNIQUE .. unique) == id and redis.call('PTTL', UNIQUE .. unique) < 0 then
     redis.call('DEL', UNIQUE .. unique)
   end
+end
+
+-- Remove every trace of an unfinished job and keep its record.
+local function close_job(id, queue, record, ttl, unique, noted)
+  keep_record(id, record, ttl, unique, noted)
+  redis.call('DEL', PAYLOAD .. id, LEASE .. id, COUNT .. id)
+  redis.call('ZREM', queue, id)
 end
 
 -- The record of a job that ended without running: its payload, as ARQ's result. Needs a JSON payload.

@@ -4,6 +4,7 @@
 local id, queue = ARGV[2], ARGV[4]
 if not owns(id, ARGV[3], queue) then return 0 end
 redis.call('HSET', NOTES .. id, 'progress', ARGV[5])
+keep_notes(id, 0)
 local fn = function_of(redis.call('GET', PAYLOAD .. id))
 emit({event('job.progress', clock(), id, fn, queue, ',"progress":' .. ARGV[5])}, ARGV[1])
 return 1

@@ -2,10 +2,10 @@
 -- KEYS: queue, paused    ARGV: queue's name, longest lease ms
 -- Returns {now, due, running (counted up to 20,000), not yet due, due time of the oldest due job or -1, pause note}.
 local now, queue = clock(), KEYS[1]
-local due = redis.call('ZCOUNT', queue, '-inf', now)
+local due = redis.call('ZCOUNT', queue, '-inf', int(now) .. '.9')
 local running, offset = 0, 0
 while offset < 20000 do
-  local ahead = redis.call('ZRANGEBYSCORE', queue, '(' .. int(now), now + tonumber(ARGV[2]), 'WITHSCORES', 'LIMIT', offset, 1000)
+  local ahead = redis.call('ZRANGEBYSCORE', queue, '(' .. int(now) .. '.9', now + tonumber(ARGV[2]), 'WITHSCORES', 'LIMIT', offset, 1000)
   for i = 2, #ahead, 2 do
     if is_lease_end(ahead[i]) then running = running + 1 end
   end

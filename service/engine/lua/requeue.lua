@@ -7,7 +7,7 @@ if not record then return redis.call('EXISTS', PAYLOAD .. id) == 1 and 'changed'
 if record ~= ARGV[6] then return 'changed' end
 redis.call('SET', PAYLOAD .. id, ARGV[4])
 redis.call('DEL', RESULT .. id, COUNT .. id)
-redis.call('PERSIST', NOTES .. id)
+keep_notes(id, 0)
 redis.call('HDEL', NOTES .. id, 'lost', 'phase', 'progress')
 redis.call('ZADD', queue, place(now, tonumber(ARGV[5]), true), id)
 redis.call('ZADD', QUEUES, now, queue)

@@ -13,6 +13,7 @@ local function hand_back(i, id, queue)
   if ARGV[i + 5] == '-1' then redis.call('DECR', COUNT .. id) end
   redis.call('HSET', NOTES .. id, 'phase', ARGV[i + 6], 'token', ARGV[i + 1])
   if ARGV[i + 6] == 'queued' then redis.call('HINCRBY', NOTES .. id, 'released', 1) end
+  keep_notes(id, delay)
   if ARGV[i + 7] ~= '' then note_history(id, ARGV[i + 7]) end
   if ARGV[i + 8] ~= '' then events[#events + 1] = event(ARGV[i + 8], now, id, fn, queue, ARGV[i + 9]) end
   due_by_queue[queue] = math.min(due_by_queue[queue] or now + delay, now + delay)

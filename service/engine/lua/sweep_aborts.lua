@@ -6,7 +6,7 @@ for _, id in ipairs(ARGV) do
   local payload = redis.call('GET', PAYLOAD .. id)
   if not payload then
     redis.call('ZREM', ABORT, id)
-  elseif redis.call('EXISTS', LEASE .. id) == 0 then
+  elseif abort_asked(id, payload) and redis.call('EXISTS', LEASE .. id) == 0 then
     redis.call('ZADD', find_queue(id, payload), 'XX', 1, id)
   end
 end
