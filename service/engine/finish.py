@@ -1,6 +1,7 @@
 """Everything ends here: outcomes are written down, those of one event-loop turn in one call, each under its token."""
 
 import asyncio
+import base64
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
@@ -175,7 +176,7 @@ class Finisher:
         if run.options:
             record["x"] = run.options
         if ending.error is not None and ending.error.type == "PayloadUnreadable":
-            record["raw"] = run.claimed.payload  # whoever can read it may still run it
+            record["raw"] = base64.b64encode(run.claimed.payload).decode()  # whoever can read it may still run it
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
         try:

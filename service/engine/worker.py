@@ -66,7 +66,8 @@ class Worker(ArqWorker):
         try:
             super().run()
         finally:
-            self.loop.close()
+            if self.redis_settings is not None:  # else the loop is that of whoever made the pool
+                self.loop.close()
 
     async def main(self) -> None:
         """Connect, start up, serve until told to stop, hand back what is left. ARQ's `run` and `async_run` await it."""
