@@ -27,11 +27,12 @@ from service.engine.finish import Ended
 from service.engine.ids import new_id
 from service.engine.model import JobState
 from service.engine.outcome import Finish, HandBack
+from service.engine.plan import Hooks, Plan
 from service.engine.pulse import Pulse, Vitals
 from service.engine.scripts import Scripts
-from service.engine.serving import Hooks, Plan, Serving
+from service.engine.serving import Serving
 from service.engine.wake import Listener
-from service.engine.worker_options import WorkerOptions, describe, registrations, tune_collector, use_uvloop
+from service.engine.worker_options import WorkerOptions, describe, registrations, tuned_collector, use_uvloop
 from service.engine.workers import Order
 
 _RECONNECT: Final = 1.0
@@ -62,9 +63,9 @@ class Worker(ArqWorker):
         """As ARQ's: run until stopped, then close. The loop is closed too, so that nothing outlives its owner."""
         if self.loop.is_closed():
             self.loop = use_uvloop()
-        tune_collector()
         try:
-            super().run()
+            with tuned_collector():
+                super().run()
         finally:
             if self.redis_settings is not None:  # else the loop is that of whoever made the pool
                 self.loop.close()
@@ -80,7 +81,7 @@ class Worker(ArqWorker):
         if self.on_startup:
             await self.on_startup(self.ctx)
         serving = self._serving = Serving(scripts, self._plan())
-        self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.slots.tasks)
+        self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
         pulse = Pulse(
             blocking_twin(self.pool),
             self.id,
@@ -155,7 +156,7 @@ class Worker(ArqWorker):
         if serving is None:
             return
         if verb == "cancel":
-            if not serving.cancel(argument):
+            if not serving.attempts.cancel(argument):
                 serving.look_again()
         elif argument == self.id:
             log.info("order received", order=verb)
@@ -167,32 +168,33 @@ class Worker(ArqWorker):
 
     async def _burst(self, serving: Serving) -> None:
         """ARQ's burst mode: run what is queued, deferred jobs included, or `max_burst_jobs`, then return."""
+        serving.attempts.wake_when_idle = True
         while not self._stop.is_set():
             serving.found_nothing = False
             await serving.serve(lambda: self._stop.is_set() or self._burst_step(serving), self._may_claim)
-            await serving.settled()
+            await serving.attempts.settled()
             queued = [await self.pool.zcard(queue) for queue in self._queues]
-            if self._may_claim() <= 0 or sum(queued) <= serving.unserved:
+            if self._may_claim() <= 0 or sum(queued) <= serving.attempts.unserved:
                 return
             await serving.wake.wait(self.poll_delay_s)
 
     def _burst_step(self, serving: Serving) -> bool:
         """Leave the claim loop when it found nothing and nothing runs, or the number of jobs is reached."""
-        return self._may_claim() <= 0 or (serving.claims > 0 and serving.found_nothing and serving.idle)
+        return self._may_claim() <= 0 or (serving.claims > 0 and serving.found_nothing and serving.attempts.idle)
 
     def _may_claim(self) -> int:
         """How many more jobs may be started at all."""
         if not self.burst or self.max_burst_jobs < 0:
             return self.max_jobs if self.allow_pick_jobs else 0
-        return self.max_burst_jobs - (self._serving.started if self._serving else 0)
+        return self.max_burst_jobs - (self._serving.attempts.started if self._serving else 0)
 
     async def _drain(self, serving: Serving) -> None:
         """Within the grace period; a second signal ends it at once."""
         grace = 0.0 if self._hurry.is_set() else float(self._job_completion_wait)
         hurry = asyncio.create_task(self._hurry.wait(), name="arqade-hurry")
-        settled = asyncio.create_task(serving.settled(), name="arqade-settled")
+        settled = asyncio.create_task(serving.attempts.settled(), name="arqade-settled")
         serving.claiming = False
-        serving.ask_to_stop()
+        serving.attempts.ask_to_stop()
         await asyncio.wait({hurry, settled}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
         for task in (hurry, settled):
             task.cancel()
@@ -243,10 +245,10 @@ class Worker(ArqWorker):
 
         def on_stale(job_ids: Sequence[str]) -> None:
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(serving.lose, job_ids)
+                loop.call_soon_threadsafe(serving.attempts.lose, job_ids)
 
         health = tuple({self.health_check_key, *(keys.health(queue) for queue in self._queues)})
-        return Vitals(serving.slots.held, partial(describe, self, serving), on_stale, ask_loop, health)
+        return Vitals(serving.attempts.slots.held, partial(describe, self, serving), on_stale, ask_loop, health)
 
     @property
     def stopping(self) -> bool:

@@ -5,7 +5,8 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,7 +54,7 @@ def registrations(worker: "Worker", options: WorkerOptions) -> dict[str, Registr
 
 def describe(worker: "Worker", serving: Serving, loop_lag: float) -> dict[str, Any]:
     """What a worker says of itself every few seconds; `rss` is its peak in bytes, `loop_lag` in seconds."""
-    running = serving.slots.running
+    running = serving.attempts.slots.running
     return {
         "id": worker.id,
         "host": socket.gethostname(),
@@ -82,11 +83,19 @@ def use_uvloop() -> asyncio.AbstractEventLoop:
         return loop
 
 
-def tune_collector() -> None:
+@contextmanager
+def tuned_collector() -> Generator[None]:
     """For a process that is a worker and nothing else: look for cycles less often, and not among what startup made.
 
     Each job makes a dozen objects and no cycle; at Python's thresholds a third of the time went into looking.
+    What is still frozen when the process ends is reported as leaked by some extensions: it is thawed before.
     """
+    before = gc.get_threshold()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -221,7 +221,6 @@ async def test_run_needs_no_loop_and_closes_everything(parties: Parties, picklin
         worker = Worker([quick], redis_settings=parties.redis_settings, burst=True, handle_signals=False)
         worker.run()
         made.append(worker)
-        worker.loop.close()
 
     await without_a_loop(program)
     assert [await result_of(job_) for job_ in jobs] == ["done"] * 3
@@ -235,7 +234,6 @@ async def test_run_may_be_called_twice(parties: Parties, pickling: ArqRedis) -> 
         worker = Worker([quick], redis_settings=parties.redis_settings, burst=True, handle_signals=False)
         for _ in range(2):
             worker.run()
-        worker.loop.close()
 
     await without_a_loop(program)
     assert len(await pickling.all_job_results()) == 1
@@ -249,6 +247,7 @@ async def test_run_uses_the_loop_of_the_pool_that_is_given(parties: Parties, pic
         asyncio.set_event_loop(loop)
         pool = loop.run_until_complete(create_pool(parties.redis_settings))
         Worker([quick], redis_pool=pool, burst=True, handle_signals=False).run()
+        assert not loop.is_closed(), "it belongs to the program"
         loop.close()
 
     await without_a_loop(program)

@@ -1,0 +1,175 @@
+"""Claimed jobs are started here and seen through: to their recorded outcome, or back to their queue."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import structlog
+
+from service.engine.claim import Claimed
+from service.engine.clock import RedisClock
+from service.engine.context import Context
+from service.engine.deadlines import Deadlines
+from service.engine.finish import Ended, Finisher
+from service.engine.outcome import Interrupt, Outcome, Returned, Unserved
+from service.engine.plan import Plan
+from service.engine.progress import ProgressReporter
+from service.engine.run import Run, context_of, perform, prepare
+from service.engine.scripts import Scripts
+from service.engine.settle import settle
+from service.engine.slots import Slots
+from service.engine.wake import Wake
+
+_BUSY_DELAY: Final = 0.5
+_UNSERVED_COUNTED: Final = 10_000
+_FAREWELL: Final = 5.0
+log = structlog.get_logger("arqade.worker")
+
+
+class Attempts:
+    """What one worker runs. `started` counts; the flags say when the claim loop wants to be woken."""
+
+    def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
+        self.plan = plan
+        self.slots = Slots(plan.slots)
+        self.started = 0
+        self.wake_when_free = False
+        self.wake_when_idle = False
+        self._clock = clock
+        self._wake = wake
+        self._scripts = scripts
+        self._finisher = Finisher(
+            scripts, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
+        )
+        self._deadlines = Deadlines(lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT))
+        self._soft_deadlines = Deadlines(self._soft_timeout)
+        self._waiting_hooks: dict[int, asyncio.Future[None]] = {}
+        self._unserved: dict[str, set[str]] = {}
+
+    def start(self, claimed: Claimed) -> None:
+        """Begin an attempt, or end it at once when it must not begin."""
+        run, outcome = prepare(claimed, self._clock.now(), self.plan.deserializer, self.plan.registrations)
+        self.slots.hold(run)
+        if outcome is None and run.registration is not None:
+            if not self.slots.full(run.function, run.registration.max_concurrency):
+                self.started += 1
+                self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run)))
+                self._deadlines.add(run, run.timeout)
+                self._soft_deadlines.add(run, run.registration.soft_timeout)
+                return
+            outcome = Unserved(_BUSY_DELAY)
+        elif isinstance(outcome, Unserved):
+            self._note_unserved(run)
+        assert outcome is not None
+        self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
+
+    def _note_unserved(self, run: Run) -> None:
+        """Say it once for a function; count its jobs, as burst mode need not wait for them."""
+        known = self._unserved.setdefault(run.function, set())
+        if not known:
+            log.warning("no such function here, left in its queue", job_id=run.job_id, function=run.function)
+        if len(known) < _UNSERVED_COUNTED:
+            known.add(run.job_id)
+
+    async def _attempt(self, run: Run) -> None:
+        hooks, registration = self.plan.hooks, run.registration
+        needs_context = hooks.any or (registration is not None and registration.needs_context)
+        outcome = await perform(run, self._context if needs_context else None, hooks.on_start)
+        if run.context is not None and isinstance(run.context.report, ProgressReporter):
+            await run.context.report.flush_quietly()
+        await self._end(run, outcome)
+
+    def _context(self, run: Run) -> Context:
+        report = ProgressReporter(self._scripts, run, events_kept=self.plan.events_kept)
+        return context_of(run, self.plan.shared, report)
+
+    async def _end(self, run: Run, outcome: Outcome) -> None:
+        self._deadlines.discard(run)
+        self._soft_deadlines.discard(run)
+        self.slots.end(run)
+        if isinstance(outcome, Returned) and run.interrupt is not None:
+            log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
+        hooks = self.plan.hooks
+        recorded: asyncio.Future[None] | None = None
+        if hooks.on_end is not None or hooks.after_end is not None:
+            recorded = self._waiting_hooks[id(run)] = asyncio.get_running_loop().create_future()
+        self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
+        if self.wake_when_free:
+            self._wake.set()
+        if recorded is not None:
+            await recorded
+            await self._run_hooks(run)
+
+    async def _run_hooks(self, run: Run) -> None:
+        for hook in (self.plan.hooks.on_end, self.plan.hooks.after_end):
+            if hook is None or run.context is None:
+                continue
+            try:
+                await hook(cast("dict[Any, Any]", run.context.arq))
+            except (Exception, SystemExit):
+                log.exception("a hook raised; the job's outcome stands", job_id=run.job_id, hook=repr(hook))
+
+    def _soft_timeout(self, run: Run) -> None:
+        log.warning("soft timeout", job_id=run.job_id, function=run.function, attempt=run.attempt)
+        if run.context is not None:
+            run.context.ask_to_stop("soft_timeout")
+
+    def ask_to_stop(self) -> None:
+        """Tell every running function that its worker is about to stop."""
+        for run in self.slots.runs():
+            if run.context is not None:
+                run.context.ask_to_stop("worker_stopping")
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a running job because somebody asked for it. False when it does not run here."""
+        return self.slots.interrupt(job_id, Interrupt.CANCEL)
+
+    def lose(self, job_ids: Sequence[str]) -> None:
+        """Another attempt owns these jobs: stop ours, nothing of it will be recorded."""
+        for job_id in job_ids:
+            if self.slots.interrupt(job_id, Interrupt.STALE):
+                log.warning("lease lost, attempt stopped", job_id=job_id)
+
+    def _recorded(self, ended: Sequence[Ended]) -> None:
+        for item in ended:
+            self.slots.forget(item.run)
+            waiting = self._waiting_hooks.pop(id(item.run), None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+            if item.ending is not None and not item.recorded:
+                log.warning("stale outcome refused", job_id=item.run.job_id)
+        if self.wake_when_idle and self.idle:
+            self._wake.set()
+        try:
+            self.plan.on_ended(ended)
+        except Exception:
+            log.exception("on_ended raised; the outcomes stand")
+
+    async def stop(self) -> None:
+        """Hand back what still runs, and write everything down."""
+        self.slots.interrupt_all(Interrupt.RELEASE)
+        left = set(self.slots.tasks.values())
+        if left:
+            await asyncio.wait(left, timeout=1.0)
+        for job_id in self.slots.tasks:
+            log.warning("job ignores its cancellation; its lease will run out", job_id=job_id)
+        await self._finisher.drain(_FAREWELL)
+        for waiting in self._waiting_hooks.values():  # of outcomes that were given up
+            waiting.cancel()
+        self._deadlines.stop()
+        self._soft_deadlines.stop()
+
+    async def settled(self) -> None:
+        """Return when nothing runs and everything is recorded."""
+        while self.slots.tasks:
+            await asyncio.wait(set(self.slots.tasks.values()))
+        await self._finisher.drain()
+
+    @property
+    def idle(self) -> bool:
+        return not self.slots.tasks and not self._finisher.waiting
+
+    @property
+    def unserved(self) -> int:
+        """How many jobs of unknown functions were met."""
+        return sum(map(len, self._unserved.values()))
