@@ -1,6 +1,8 @@
 """Claimed jobs are started here and seen through: to their recorded outcome, or back to their queue."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -11,10 +13,10 @@ from service.engine.clock import RedisClock
 from service.engine.context import Context
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
-from service.engine.outcome import Interrupt, Outcome, Returned, Unserved
+from service.engine.outcome import Interrupt, Outcome, Released, Returned, Unserved
 from service.engine.plan import Plan
 from service.engine.progress import ProgressReporter
-from service.engine.run import Run, context_of, perform, prepare
+from service.engine.run import Run, context_of, interrupted, perform, prepare
 from service.engine.scripts import Scripts
 from service.engine.settle import settle
 from service.engine.slots import Slots
@@ -23,16 +25,25 @@ from service.engine.wake import Wake
 _BUSY_DELAY: Final = 0.5
 _UNSERVED_COUNTED: Final = 10_000
 _FAREWELL: Final = 5.0
+_SAMPLE: Final = 0.02
+_LOOK_AHEAD: Final = 0.01
 log = structlog.get_logger("arqade.worker")
 
 
 class Attempts:
-    """What one worker runs. `started` counts; the flags say when the claim loop wants to be woken."""
+    """What one worker runs. `started` and `ended` count; the flags say when the claim loop wants to be woken.
+
+    A busy worker claims a little ahead: what ends within the next hundredth of a second is replaced from memory, not
+    after a round trip. Where jobs are long, that is nothing.
+    """
 
     def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
         self.plan = plan
         self.slots = Slots(plan.slots)
         self.started = 0
+        self.ended = 0
+        self._ready: deque[tuple[float, Run]] = deque()
+        self._sampled_at, self._sampled, self._turnover = time.monotonic(), 0, 0.0
         self.wake_when_free = False
         self.wake_when_idle = False
         self._clock = clock
@@ -50,18 +61,48 @@ class Attempts:
         """Begin an attempt, or end it at once when it must not begin."""
         run, outcome = prepare(claimed, self._clock.now(), self.plan.deserializer, self.plan.registrations)
         self.slots.hold(run)
-        if outcome is None and run.registration is not None:
-            if not self.slots.full(run.function, run.registration.max_concurrency):
-                self.started += 1
-                self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run)))
-                self._deadlines.add(run, run.timeout)
-                self._soft_deadlines.add(run, run.registration.soft_timeout)
-                return
-            outcome = Unserved(_BUSY_DELAY)
-        elif isinstance(outcome, Unserved):
+        if outcome is None:
+            self.started += 1
+            if self.slots.room > 0:
+                self._begin(run)
+            else:
+                self._ready.append((time.monotonic(), run))
+            return
+        if isinstance(outcome, Unserved):
             self._note_unserved(run)
-        assert outcome is not None
+        self._settle(run, outcome)
+
+    def _begin(self, run: Run) -> None:
+        registration = run.registration
+        assert registration is not None
+        if run.interrupt is not None:
+            self._settle(run, interrupted(asyncio.CancelledError(), run))
+        elif self.slots.full(run.function, registration.max_concurrency):
+            self._settle(run, Unserved(_BUSY_DELAY))
+        else:
+            run.started = self._clock.now()
+            self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run)))
+            self._deadlines.add(run, run.timeout)
+            self._soft_deadlines.add(run, registration.soft_timeout)
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
         self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
+
+    @property
+    def room(self) -> int:
+        """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
+        now, ended = time.monotonic(), self.ended
+        elapsed = now - self._sampled_at
+        if elapsed >= _SAMPLE:
+            self._turnover = (ended - self._sampled) / elapsed
+            self._sampled_at, self._sampled = now, ended
+        return self.slots.room - len(self._ready) + int(self._turnover * _LOOK_AHEAD)
+
+    def hand_back_ready(self, older: float = 0.0) -> None:
+        """Give back jobs that have waited here for a slot for `older` seconds: another worker may have one."""
+        limit = time.monotonic() - older
+        while self._ready and self._ready[0][0] <= limit:
+            self._settle(self._ready.popleft()[1], Released())
 
     def _note_unserved(self, run: Run) -> None:
         """Say it once for a function; count its jobs, as burst mode need not wait for them."""
@@ -87,13 +128,16 @@ class Attempts:
         self._deadlines.discard(run)
         self._soft_deadlines.discard(run)
         self.slots.end(run)
+        self.ended += 1
+        while self._ready and self.slots.room > 0:
+            self._begin(self._ready.popleft()[1])
         if isinstance(outcome, Returned) and run.interrupt is not None:
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
         hooks = self.plan.hooks
         recorded: asyncio.Future[None] | None = None
         if hooks.on_end is not None or hooks.after_end is not None:
             recorded = self._waiting_hooks[id(run)] = asyncio.get_running_loop().create_future()
-        self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
+        self._settle(run, outcome)
         if self.wake_when_free:
             self._wake.set()
         if recorded is not None:
@@ -115,7 +159,8 @@ class Attempts:
             run.context.ask_to_stop("soft_timeout")
 
     def ask_to_stop(self) -> None:
-        """Tell every running function that its worker is about to stop."""
+        """Tell every running function that its worker is about to stop; what has not begun goes back."""
+        self.hand_back_ready()
         for run in self.slots.runs():
             if run.context is not None:
                 run.context.ask_to_stop("worker_stopping")
@@ -147,6 +192,7 @@ class Attempts:
 
     async def stop(self) -> None:
         """Hand back what still runs, and write everything down."""
+        self.hand_back_ready()
         self.slots.interrupt_all(Interrupt.RELEASE)
         left = set(self.slots.tasks.values())
         if left:
@@ -167,7 +213,7 @@ class Attempts:
 
     @property
     def idle(self) -> bool:
-        return not self.slots.tasks and not self._finisher.waiting
+        return not self.slots.tasks and not self._ready and not self._finisher.waiting
 
     @property
     def unserved(self) -> int:

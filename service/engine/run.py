@@ -153,7 +153,7 @@ async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_st
     registration = run.registration
     assert registration is not None
     if run.interrupt is not None:
-        return _interrupted(asyncio.CancelledError(), run)
+        return interrupted(asyncio.CancelledError(), run)
     run.begun = True
     try:
         context = run.context = make_context(run) if make_context is not None else None
@@ -191,7 +191,7 @@ def _arq_context(run: Run) -> dict[Any, Any]:
 def _name(error: BaseException, run: Run) -> Outcome:
     match error:
         case asyncio.CancelledError():
-            return _interrupted(error, run)
+            return interrupted(error, run)
         case StaleLease():
             return Disowned()
         case Snooze():
@@ -208,7 +208,8 @@ def _name(error: BaseException, run: Run) -> Outcome:
             return Raised(error)
 
 
-def _interrupted(error: BaseException, run: Run) -> Outcome:
+def interrupted(error: BaseException, run: Run) -> Outcome:
+    """What it means that a function was cancelled: the worker's reason, or its own doing."""
     match run.interrupt:
         case Interrupt.TIMEOUT:
             timeout = TimeoutError(f"the attempt ran longer than its timeout of {run.timeout:g} s")

@@ -16,6 +16,7 @@ from service.engine.plan import Plan
 from service.engine.scripts import Scripts
 from service.engine.wake import Wake
 
+_READY_FOR: Final = 1.0
 _BACKOFF: Final = (0.1, 0.2, 0.5, 1.0)
 log = structlog.get_logger("arqade.worker")
 
@@ -51,6 +52,7 @@ class Serving:
             if not done():
                 self.attempts.wake_when_free = asked == 0
                 await self.wake.wait(self.plan.poll)
+                self.attempts.hand_back_ready(_READY_FOR)
                 self.found_nothing = False
         await self._take_ahead()
 
@@ -82,7 +84,7 @@ class Serving:
             await asyncio.sleep(0)  # its request leaves now
 
     def _room(self, limit: Callable[[], int], claimed: int) -> int:
-        return max(0, min(self.attempts.slots.room - claimed, limit() - claimed, self._batch))
+        return max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
 
     async def _ask(self, asked: int) -> Claim:
         if self._failures:  # after an outage: what nobody else has started is still this worker's

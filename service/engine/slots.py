@@ -61,13 +61,13 @@ class Slots:
         return [(run.job_id, run.claimed.token, run.claimed.queue) for run in self._held.copy().values()]
 
     def interrupt(self, job_id: str, why: Interrupt) -> bool:
-        """Stop a running function. False when it does not run here, or is being stopped already."""
+        """Stop a function, or keep it from starting. False when it is not here, or is being stopped already."""
         run = self._held.get(job_id)
-        if run is None or run.task is None or run.task.done() or run.interrupt is not None:
+        if run is None or run.interrupt is not None or (run.task is not None and run.task.done()):
             return False
         run.interrupt = why
         # A task that is cancelled before its first step never runs: it looks at `interrupt` itself, when it begins.
-        return run.task.cancel() if run.begun else True
+        return run.task.cancel() if run.task is not None and run.begun else True
 
     def runs(self) -> list[Run]:
         """Every run that is held."""

@@ -210,10 +210,14 @@ async def test_a_binary_one(parties: Parties) -> None:
 
 
 async def test_a_json_of_the_teams_own_is_read_by_the_team(parties: Parties) -> None:
+    @named("year_of")
+    async def year_of(_: Ctx, day: date) -> list[Any]:
+        return [day.year, day]
+
     client = await parties.client(**DATED)
-    job_ = await enqueued(client, "plain", date(2030, 1, 1))
-    await run(parties, plain, **DATED)
-    assert await result_of(job_) == date(2030, 1, 1)
+    job_ = await enqueued(client, "year_of", date(2030, 1, 1))
+    await run(parties, year_of, **DATED)
+    assert await result_of(job_) == [2030, date(2030, 1, 1)]
 
 
 async def test_ctx_redis_speaks_it_too(parties: Parties) -> None:

@@ -1,0 +1,69 @@
+"""A busy worker claims a little ahead; what it holds ready is not lost, not started twice, and not kept for long."""
+
+import asyncio
+from contextlib import suppress
+
+from service.engine import Job, JobAlreadyFinished, JobState, job
+from tests.stage import Stage, ask, done, eventually
+
+
+@job()
+async def short() -> None:
+    await asyncio.sleep(0)
+
+
+async def test_a_job_that_waits_in_a_worker_without_room_is_handed_back(stage: Stage) -> None:
+    """The turnover was high, so jobs were claimed ahead; then every slot is taken by a job that stays."""
+    holding = asyncio.Event()
+
+    @job()
+    async def endless() -> None:
+        await holding.wait()
+
+    engine = await stage.engine(short, endless)
+    await engine.enqueue_many([ask("short") for _ in range(400)])
+    await engine.enqueue_many([ask("endless") for _ in range(40)])
+    async with stage.working(short, endless, max_jobs=20):
+        info = await eventually(
+            lambda: engine.queues.get("default"), lambda seen: (seen.running, seen.due) == (20, 20), within=20
+        )
+        assert info.load == 40
+        holding.set()
+        left = await eventually(lambda: engine.queues.get("default"), lambda seen: seen.load == 0)
+    assert left.scheduled == 0
+
+
+async def test_many_short_jobs_run_once_each_and_never_more_than_the_slots(stage: Stage) -> None:
+    running, most, runs = 0, 0, 0
+
+    @job()
+    async def counted() -> None:
+        nonlocal running, most, runs
+        running, runs = running + 1, runs + 1
+        most = max(most, running)
+        await asyncio.sleep(0.001)
+        running -= 1
+
+    engine = await stage.engine(counted)
+    await engine.enqueue_many([ask("counted") for _ in range(1500)])
+    worker = await stage.run_until_empty(counted, max_jobs=30)
+    assert (runs, worker.jobs_complete) == (1500, 1500)
+    assert most <= 30
+
+
+async def test_cancel_reaches_a_job_wherever_it_is(stage: Stage) -> None:
+    @job()
+    async def nap() -> None:
+        await asyncio.sleep(0.01)
+
+    engine = await stage.engine(nap)
+    jobs = [
+        made for made in await engine.enqueue_many([ask("nap") for _ in range(300)]) if not isinstance(made, Exception)
+    ]
+    async with stage.working(nap, max_jobs=10):
+        for each in jobs[::3]:
+            with suppress(JobAlreadyFinished):
+                await engine.cancel(each.id)
+        ended = [await done(engine, each) for each in jobs]
+    assert {each.state for each in ended} <= {JobState.SUCCEEDED, JobState.CANCELLED}
+    assert any(each.state is JobState.CANCELLED for each in ended)
