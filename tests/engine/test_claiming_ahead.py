@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import suppress
 
-from service.engine import Job, JobAlreadyFinished, JobState, job
+from service.engine import JobAlreadyFinished, JobState, job
 from tests.stage import Stage, ask, done, eventually
 
 
