@@ -1,0 +1,86 @@
+"""The functions that the worker processes of the fault tests run. Each call writes down in the ledger what it did."""
+
+import asyncio
+import os
+import signal
+import time
+import uuid
+from pathlib import Path
+
+from service.engine import Context, Retry, RetryPolicy, Snooze, job
+from tests.faults.ledger import Ledger
+
+FOLDER = Path(os.environ.get("CREW_FOLDER", "."))
+NAME = os.environ.get("CREW_NAME", "")
+ledger = Ledger(FOLDER / "ledger")
+
+
+async def _until(gate: str) -> None:
+    while not (FOLDER / gate).exists():  # noqa: ASYNC110  # opened by another process
+        await asyncio.sleep(0.02)
+
+
+@job()
+async def work(ctx: Context, seconds: float = 0.0) -> str:
+    """Starts, works, ends, and returns the name of this very call."""
+    run = uuid.uuid4().hex
+    ledger.note("start", ctx.job_id, ctx.attempt, run)
+    await asyncio.sleep(seconds)
+    ledger.note("end", ctx.job_id, ctx.attempt, run)
+    return run
+
+
+@job(retry=RetryPolicy(max_attempts=3, base=0.0))
+async def gated(ctx: Context, then: str = "return") -> str:
+    """In the worker named `slow` it waits for the gate and then ends as asked; elsewhere it returns at once."""
+    run = uuid.uuid4().hex
+    ledger.note("start", ctx.job_id, ctx.attempt, run)
+    if NAME == "slow":
+        await _until("gate")
+        ledger.note(then, ctx.job_id, ctx.attempt, run)
+        await _end_as(then, ctx)
+    ledger.note("end", ctx.job_id, ctx.attempt, run)
+    return run
+
+
+async def _end_as(then: str, ctx: Context) -> None:
+    match then:
+        case "raise":
+            raise RuntimeError("too late to fail")
+        case "retry":
+            raise Retry(0)
+        case "snooze":
+            raise Snooze(0)
+        case "progress":
+            await ctx.progress(99, 100)
+        case _:
+            pass
+
+
+@job()
+async def block(ctx: Context, seconds: float) -> str:
+    """Stops the event loop, as synchronous code does."""
+    run = uuid.uuid4().hex
+    ledger.note("start", ctx.job_id, ctx.attempt, run)
+    time.sleep(seconds)  # noqa: ASYNC251  # the fault itself
+    ledger.note("end", ctx.job_id, ctx.attempt, run)
+    return run
+
+
+@job()
+async def poison(ctx: Context) -> None:
+    """Kills every worker that touches it."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job()
+async def newcomer(ctx: Context) -> str:
+    """A function that only a newer release of the worker knows."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+    return "served"
+
+
+@job(name="tick")
+async def tick(ctx: Context) -> None:
+    ledger.note("start", ctx.job_id, ctx.attempt)
