@@ -58,7 +58,10 @@ class Slots:
 
     def held(self) -> list[Held]:
         """Every lease to renew. Called from the pulse thread: a copy made in one step."""
-        return [(run.job_id, run.claimed.token, run.claimed.queue) for run in self._held.copy().values()]
+        runs = self._held.copy().values()
+        for run in runs:
+            run.noted = True  # a renewal notes whose it is
+        return [(run.job_id, run.claimed.token, run.claimed.queue) for run in runs]
 
     def interrupt(self, job_id: str, why: Interrupt) -> bool:
         """Stop a function, or keep it from starting. False when it is not here, or is being stopped already."""

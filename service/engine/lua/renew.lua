@@ -9,6 +9,8 @@ for i = 2, #ARGV, 3 do
   if owns(id, token, queue) then
     redis.call('SET', LEASE .. id, token, 'PX', lease)
     redis.call('ZADD', queue, 'XX', lease_end(now, lease), id)
+    redis.call('HSET', NOTES .. id, 'owner', token) -- so that the history can say who was lost
+    keep_notes(id, 0)
   else
     reply[#reply + 1] = id
   end

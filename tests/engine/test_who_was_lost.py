@@ -1,0 +1,36 @@
+"""At three in the morning: which worker died with this job, and when had it started?"""
+
+from typing import Any
+
+from service.engine import AttemptState, job, keys
+from service.engine.claim import Claimer
+from service.engine.clock import RedisClock
+from service.engine.scripts import Scripts
+from tests.stage import Stage, ask
+
+QUEUE = keys.queue("default")
+
+
+@job()
+async def work() -> None: ...
+
+
+async def test_the_history_names_the_worker_that_was_lost(stage: Stage) -> None:
+    engine = await stage.engine(work)
+    made = await engine.enqueue(ask("work"))
+    redis: Any = stage.address.open_pool()
+    dying = Claimer(Scripts(redis), "wrk_dying", RedisClock(), lease=60, events_kept=100)
+    claimed = (await dying.claim([(QUEUE, 1)], 1)).jobs[0]
+    assert await dying.keep([(made.id, claimed.token, QUEUE)]) == [], "its pulse beat once"
+
+    await redis.delete(keys.lease(made.id))  # it died: the lease runs out
+    await redis.zadd(QUEUE, {made.id: claimed.score + 0.5})
+    await redis.aclose(close_connection_pool=True)
+    await stage.run_until_empty(work)
+
+    finished = await engine.get(made.id)
+    lost, last = finished.attempts
+    assert (lost.state, lost.worker_id, lost.number) == (AttemptState.LOST, "wrk_dying", 1)
+    assert lost.started_at is not None
+    assert last.state is AttemptState.SUCCEEDED
+    assert finished.lost == 1
