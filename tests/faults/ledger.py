@@ -39,7 +39,8 @@ class Ledger:
     def lines(self, event: str | None = None, job: str | None = None) -> list[Line]:
         if not self._path.exists():
             return []
-        rows = (row.split() for row in self._path.read_text().splitlines())
+        whole, _, _ = self._path.read_text().rpartition("\n")  # the last line may be half written
+        rows = (row.split() for row in whole.splitlines())
         every = (Line(row[0], row[1], int(row[2]), int(row[3]), row[4], float(row[5])) for row in rows)
         return [line for line in every if event in {None, line.event} and job in {None, line.job}]
 
