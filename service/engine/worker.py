@@ -47,8 +47,8 @@ class Worker(ArqWorker):
     jobs_retried: int
 
     def __init__(self, functions: Sequence[Any] = (), *, options: WorkerOptions | None = None, **settings: Any) -> None:
-        if settings.get("redis_pool") is None:  # a pool that was given may be bound to the thread's loop already
-            use_uvloop()
+        # A pool that was given may be bound to the thread's loop already: then it stays.
+        self._own_loop = use_uvloop() if settings.get("redis_pool") is None else None
         super().__init__(functions, **settings)
         self.options = options or WorkerOptions()
         self.id = new_id("wrk_")
@@ -62,12 +62,12 @@ class Worker(ArqWorker):
     def run(self) -> None:
         """As ARQ's: run until stopped, then close. The loop is closed too, so that nothing outlives its owner."""
         if self.loop.is_closed():
-            self.loop = use_uvloop()
+            self.loop = self._own_loop = use_uvloop()
         try:
             with tuned_collector():
                 super().run()
         finally:
-            if self.redis_settings is not None:  # else the loop is that of whoever made the pool
+            if self.loop is self._own_loop:
                 self.loop.close()
 
     async def main(self) -> None:
