@@ -49,8 +49,9 @@ class Attempts:
         self._clock = clock
         self._wake = wake
         self._scripts = scripts
+        self._lane = scripts.lane()
         self._finisher = Finisher(
-            scripts, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
+            self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
         )
         self._deadlines = Deadlines(lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT))
         self._soft_deadlines = Deadlines(self._soft_timeout)
@@ -200,6 +201,7 @@ class Attempts:
         for job_id in self.slots.tasks:
             log.warning("job ignores its cancellation; its lease will run out", job_id=job_id)
         await self._finisher.drain(_FAREWELL)
+        await self._lane.close()
         for waiting in self._waiting_hooks.values():  # of outcomes that were given up
             waiting.cancel()
         self._deadlines.stop()

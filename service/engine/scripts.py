@@ -65,6 +65,22 @@ class Scripts:
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # redis-py's own annotations are partial
         self.allow_oom = False
+        self._lanes: list[Any] = []
+
+    def lane(self) -> "Scripts":
+        """The same over one connection of its own: a call is on its way before anything else happens.
+
+        Taking a connection from the pool looks at it first, which lets others run meanwhile.
+        """
+        lane = Scripts(Redis(connection_pool=self._redis.connection_pool, single_connection_client=True))
+        lane.allow_oom, lane._lanes = self.allow_oom, self._lanes
+        self._lanes.append(lane._redis)
+        return lane
+
+    async def close(self) -> None:
+        """Give a lane's connection back."""
+        self._lanes.remove(self._redis)
+        await self._redis.aclose(close_connection_pool=False)
 
     async def detect(self) -> str:
         """Ask the server's version once, so that scripts use what it knows. Returns the version."""
@@ -88,6 +104,9 @@ class Scripts:
         except ReadOnlyError:
             # A failover behind one address: open links lead to the old primary, new ones to the new.
             await self._redis.connection_pool.disconnect(inuse_connections=False)
+            for lane in self._lanes:
+                if lane.connection is not None:
+                    await lane.connection.disconnect()
             raise
 
 

@@ -32,7 +32,8 @@ class Serving:
         self.claiming = True
         self.claims = 0
         self.found_nothing = False
-        self._claimer = Claimer(scripts, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
+        self._lane = scripts.lane()
+        self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
         self._batch = max(1, min(plan.slots // 2, 100))
         self._failures = 0
         self._asked_at = 0.0
@@ -87,12 +88,12 @@ class Serving:
         return max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
 
     async def _ask(self, asked: int) -> Claim:
+        self._again = False
         if self._failures:  # after an outage: what nobody else has started is still this worker's
             self.attempts.lose(await self._claimer.keep(self.attempts.slots.held()))
         return await self._claimer.claim([(queue, asked) for queue in self._order()], asked)
 
     async def _answered(self, asked: int, request: Awaitable[Claim]) -> Claim | None:
-        self._again = False
         try:
             claim = await request
         except (RedisError, OSError) as error:
@@ -147,4 +148,5 @@ class Serving:
         self.claiming = False
         await self._take_ahead()
         await self.attempts.stop()
+        await self._lane.close()
         self.wake.cancel()

@@ -66,11 +66,13 @@ end
 -- started the job is still its owner's: the attempt and loss counters tell.
 local function owns(id, token, queue)
   local current = redis.call('GET', LEASE .. id)
-  if current then return current == token end
+  if current == token then return true end
   local attempt, lost = string.match(token, '|(%d+)|(%d+)$')
-  return is_lease_end(redis.call('ZSCORE', queue, id)) == true
+  if not current and is_lease_end(redis.call('ZSCORE', queue, id))
     and redis.call('GET', COUNT .. id) == attempt
-    and (redis.call('HGET', NOTES .. id, 'lost') or '0') == lost
+    and (redis.call('HGET', NOTES .. id, 'lost') or '0') == lost then return true end
+  redis.call('DEL', NOTES) -- deletes nothing, but a replica, which may be behind, says READONLY and not "stale"
+  return false
 end
 
 -- Add a line to the job's history, which keeps its newest part.
