@@ -81,6 +81,6 @@ async def newcomer(ctx: Context) -> str:
     return "served"
 
 
-@job(name="tick")
+@job(name="tick", result_ttl=0)
 async def tick(ctx: Context) -> None:
     ledger.note("start", ctx.job_id, ctx.attempt)

@@ -37,7 +37,11 @@ class WorkerSettings:
     """ARQ's command line reads these, and drops `options` when its own worker runs."""
 
     functions = arq_functions(Catalogue.of(*_FUNCTIONS))
-    cron_jobs = (cron(for_arq(tick), name="tick", second=set(range(60))),) if os.environ.get("CREW_CRON") else ()
+    cron_jobs = (
+        (cron(for_arq(tick), name="tick", second=set(range(0, 60, int(os.environ["CREW_CRON"])))),)
+        if os.environ.get("CREW_CRON")
+        else ()
+    )
     redis_settings = RedisAddress(
         url=os.environ["CREW_REDIS"], socket_timeout=float(os.environ.get("CREW_SOCKET_TIMEOUT", "5"))
     ).for_arq()

@@ -88,3 +88,20 @@ async def test_a_job_that_kills_its_workers_is_given_up_after_three(stage: Stage
     assert failed.error.type == "WorkerLost"
     assert len(crew.ledger.lines("start", job.id)) == 3
     assert [attempt.state for attempt in failed.attempts] == ["lost"] * 3
+
+
+async def test_a_job_that_kills_its_workers_does_not_take_its_neighbours_along(
+    stage: Stage, redis_url: str, crew: Crew
+) -> None:
+    """Row 16. Seen to fail before suspects ran one at a time: what ran beside the poison was given up with it."""
+    engine = await stage.engine(poison, work)
+    neighbours = [await engine.enqueue(ask("work", input={"seconds": 0.7})) for _ in range(8)]
+    pill = await engine.enqueue(ask("poison"))
+    for number in range(3):
+        worker = crew.launch(redis_url, f"victim-{number}")
+        assert await worker.exit_code(60) == -9
+    await crew.start(redis_url, "survivor")
+
+    assert (await done(engine, pill, 30)).state is JobState.FAILED
+    finished = [await done(engine, each, 30) for each in neighbours]
+    assert {each.state for each in finished} == {JobState.SUCCEEDED}

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from functools import partial
 from typing import Any
 
 from service.engine import Context, JobState, RetryPolicy, job
@@ -13,7 +14,7 @@ from tests.stage import Stage, ask, done, eventually
 
 
 async def test_sigterm_while_an_outcome_is_being_recorded_waits_for_it(stage: Stage, proxy: Proxy, crew: Crew) -> None:
-    """Row 15. Seen to fail with `_drain` taken out of the worker: the job is found running, its lease to run out."""
+    """Row 15. Seen to fail with `_drain` taken out of the worker: it was gone before the outcome was."""
     engine = await stage.engine(work)
     worker = await crew.start(proxy.url)
     held = proxy.on("finish", Do.HOLD_BEFORE)
@@ -21,6 +22,9 @@ async def test_sigterm_while_an_outcome_is_being_recorded_waits_for_it(stage: St
     await held.hit.wait()
     worker.ask_to_stop()
     await worker.logged("stopping")
+    asked_at = monotonic()
+    await eventually(partial(asyncio.sleep, 0.05), lambda _: monotonic() > asked_at + 1.0)
+    assert worker.alive
     held.release()
     assert await worker.exit_code() == 0
     finished = await engine.get(made.id)
