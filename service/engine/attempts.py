@@ -62,6 +62,9 @@ class Attempts:
         """Begin an attempt, or end it at once when it must not begin."""
         run, outcome = prepare(claimed, self._clock.now(), self.plan.deserializer, self.plan.registrations)
         self.slots.hold(run)
+        if outcome is None and run.suspect and (self.slots.suspect is not None or self.slots.room <= 0):
+            self._settle(run, Unserved(_BUSY_DELAY))  # suspects run one at a time, so that none is lost for another
+            return
         if outcome is None:
             self.started += 1
             if self.slots.room > 0:
@@ -115,6 +118,8 @@ class Attempts:
 
     async def _attempt(self, run: Run) -> None:
         hooks, registration = self.plan.hooks, run.registration
+        if run.suspect:
+            await self._finisher.catch_up()  # the others have been handed back
         needs_context = hooks.any or (registration is not None and registration.needs_context)
         outcome = await perform(run, self._context if needs_context else None, hooks.on_start)
         if run.context is not None and isinstance(run.context.report, ProgressReporter):

@@ -23,9 +23,7 @@ BATCH: Final = 250
 RESULT_MAX: Final = 64 * 1024 * 1024
 """Bytes. Redis cuts a link that sends much more, each time it is tried, and no other outcome would get through."""
 _RETRY_AFTER: Final = (0.05, 0.2, 0.5, 1.0)
-
 _EVENT: Final = {state: f"job.{state}" for state in JobState}
-
 log = structlog.get_logger("arqade.finish")
 
 
@@ -102,6 +100,11 @@ class Finisher:
             if self._task is not None:
                 self._task.cancel()
                 await asyncio.wait({self._task})
+
+    async def catch_up(self, within: float = 1.0) -> None:
+        """Return when what is pending now is written, or after `within` seconds: then all but an outage is over."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=within)
 
     async def _write(self) -> None:
         try:

@@ -68,6 +68,11 @@ class Run:
     """Whether something was written beside the payload: a loss, progress."""
 
     @property
+    def suspect(self) -> bool:
+        """Whether one more lost worker would end the job: it may be what killed the others, or its neighbour."""
+        return self.claimed.lost >= LOST_LIMIT - 1
+
+    @property
     def due(self) -> float:
         """When the job was due, ms since the epoch: its place in the queue without the lead that a priority gives."""
         score = self.claimed.score

@@ -16,6 +16,7 @@ class Slots:
         self.size = size
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, Run] = {}
+        self.suspect: Run | None = None
         self._running = 0
         self._by_function: Counter[str] = Counter()
 
@@ -37,6 +38,8 @@ class Slots:
         """The function starts, in `task`."""
         run.task = task
         self.tasks[run.job_id] = task
+        if run.suspect:
+            self.suspect = run
         self._running += 1
         self._by_function[run.function] += 1
 
@@ -44,6 +47,8 @@ class Slots:
         """The function has ended; the lease is held until `forget`."""
         if self.tasks.get(run.job_id) is run.task:
             del self.tasks[run.job_id]
+        if self.suspect is run:
+            self.suspect = None
         self._running -= 1
         self._by_function[run.function] -= 1
 

@@ -36,6 +36,7 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "service").mkdir(parents=True)
+        (folder / "service" / "__init__.py").touch()
         (folder / "service" / "cli.py").write_text(PROGRAM)
         (folder / "requirements.lock").touch()
         (folder / "requirements-dev.lock").touch()

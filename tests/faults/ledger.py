@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +50,24 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the ledger proves. `unexplained` and `overwritten` must be empty, `lost` too."""
+    """What the ledger proves. `lost`, `unexplained` and `overwritten` must be empty.
+
+    `given_up`: failed, as promised and with a reason, because three workers died while the job ran.
+    """
 
     acknowledged: int
     lost: tuple[str, ...]
     repeated: int
     unexplained: tuple[str, ...]
     overwritten: tuple[str, ...]
+    given_up: tuple[str, ...]
 
     @property
     def clean(self) -> bool:
         return not (self.lost or self.unexplained or self.overwritten)
 
 
-def judge(ledger: Ledger, jobs: Iterable[Job]) -> Verdict:
+def judge(ledger: Ledger, jobs: Sequence[Job]) -> Verdict:
     """Compare what Redis says of every acknowledged job with what its attempts wrote down.
 
     *lost*: not succeeded, or never run to its end. *unexplained*: started more often than lost leases, hand-backs
@@ -76,12 +80,17 @@ def judge(ledger: Ledger, jobs: Iterable[Job]) -> Verdict:
             starts[line.job].append(line)
         elif line.event == "end":
             ended.add(line.run)
-    known = list(jobs)
+    given_up = [job.id for job in jobs if _is_given_up(job)]
+    known = [job for job in jobs if job.id not in set(given_up)]
     lost = [job.id for job in known if job.state is not JobState.SUCCEEDED or str(job.result) not in ended]
     doubtful = [job.id for job in known if len(starts[job.id]) > 1 + _accounted(job)]
     overwritten = [job.id for job in known if starts[job.id] and job.result != starts[job.id][-1].run]
     repeated = sum(len(starts[job.id]) - 1 for job in known if starts[job.id])
-    return Verdict(len(known), tuple(lost), repeated, tuple(doubtful), tuple(overwritten))
+    return Verdict(len(jobs), tuple(lost), repeated, tuple(doubtful), tuple(overwritten), tuple(given_up))
+
+
+def _is_given_up(job: Job) -> bool:
+    return job.error is not None and job.error.type == "WorkerLost" and job.lost >= 3
 
 
 def _accounted(job: Job) -> int:

@@ -61,7 +61,7 @@ async def test_cancels_of_a_crowd_arrive_while_it_is_being_claimed(stage: Stage)
             jobs += made
         finished = [await done(engine, each) for each in jobs]
         assert {each.state for each in finished} == {JobState.CANCELLED}
-        assert worker.tasks == {}
+    assert worker.tasks == {}
 
 
 async def test_cancelling_what_does_not_exist_leaves_nothing_behind(stage: Stage, redis_url: str) -> None:

@@ -84,7 +84,7 @@ async def test_a_hook_that_raises_after_the_job_changes_nothing(stage: Stage, ho
         jobs = [await engine.enqueue(ask("greet")) for _ in range(3)]
         finished = [await done(engine, each) for each in jobs]
         await eventually(lambda: asyncio.sleep(0, len(called)), lambda count: count == 3)
-        assert worker.jobs_complete == 3
+    assert worker.jobs_complete == 3
     assert {(each.state, each.attempt) for each in finished} == {(JobState.SUCCEEDED, 1)}
 
 
@@ -140,7 +140,7 @@ async def test_a_listener_of_outcomes_that_raises_stops_nothing(stage: Stage) ->
         await eventually(running, lambda count: count == 700)
         ready.set()
         assert {(await done(engine, each)).state for each in made} == {JobState.SUCCEEDED}
-        assert worker.jobs_complete == 700
+    assert worker.jobs_complete == 700
 
 
 async def test_a_result_too_large_to_be_kept_is_dropped_and_blocks_nobody(

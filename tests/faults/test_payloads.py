@@ -56,7 +56,7 @@ async def test_a_payload_from_a_stranger_ends_its_job_and_no_worker(stage: Stage
             finished = await done(engine, await engine.enqueue(ask("greet")))
             assert finished.state is JobState.SUCCEEDED
             await eventually(partial(client.exists, "arq:job:hostile"), lambda there: not there)
-            assert worker.jobs_complete >= 1
+        assert worker.jobs_complete >= 1
         record = await client.get("arq:result:hostile")
     assert record is not None
     ended = await engine.get("hostile")
@@ -173,7 +173,7 @@ async def test_an_unknown_function_never_ends_a_worker_that_keeps_results_for_ev
     async with stage.working(greet, keep_result_forever=True, keep_result=0) as worker:
         await eventually(lambda: engine.get(unknown.id), lambda seen: seen.waiting_on is not None)
         kept = await done(engine, await engine.enqueue(ask("greet")))
-        assert worker.jobs_complete == 1
+    assert worker.jobs_complete == 1
     await engine.cancel(unknown.id)
     async with stock_client(redis_url) as client:
         assert await client.ttl(f"arq:result:{kept.id}") == -1

@@ -119,6 +119,6 @@ async def test_a_failover_behind_one_address_is_followed(own_redis: PrivateRedis
                     return (await done(engine, made)).state is JobState.SUCCEEDED
 
                 await eventually(served, bool)
-                assert worker.jobs_complete >= 2
+            assert worker.jobs_complete >= 2
             with promoted.asked() as connection:
                 assert connection.zcard("arqade:workers") == 0

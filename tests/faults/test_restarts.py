@@ -121,7 +121,7 @@ async def test_scripts_that_redis_forgot_are_loaded_again(stage: Stage, redis_ur
             await client.script_flush()
             jobs += await made(engine, "nap", 10)
         finished = [await done(engine, each) for each in (*jobs, long)]
-        assert worker.jobs_complete == 201
+    assert worker.jobs_complete == 201
     assert sum(each.lost for each in finished) == 0
 
 

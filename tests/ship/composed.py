@@ -59,6 +59,8 @@ class Machine:
         if service.name == "redis":
             program = str(find_redis())
             arguments += ["--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", str(self.folder / "redis")]
+        elif program == "arqade":  # the script that pip makes of the wheel's entry point
+            program, arguments = sys.executable, ["-m", "service.cli", *arguments]
         else:
             program = str(SCRIPTS / program)
         output = self.outputs[service.name] = self.folder / f"{service.name}.log"

@@ -10,13 +10,17 @@ import httpx
 import pytest
 import redis
 
+from service.version import VERSION
 from tests.ship.composed import Machine, machine, running
-from tests.ship.shipped import ROOT, Service, build_as_the_image_does, services
+from tests.ship.shipped import Service, build_as_the_image_does, services
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_as_the_image_does(tmp_path_factory.mktemp("image"))
+    site_packages = build_as_the_image_does(tmp_path_factory.mktemp("image"))
+    (entry_points,) = site_packages.glob("arqade-*.dist-info/entry_points.txt")
+    assert "arqade = service.cli:main" in entry_points.read_text()
+    return site_packages
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def test_the_installed_code_is_what_runs(stack: Machine) -> None:
 
     (about,) = stack.installed.glob("arqade-*.dist-info")
     assert about.name == f"arqade-{version}.dist-info"
-    assert f'version = "{version}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert version == VERSION
 
 
 def test_each_stops_in_time_when_it_is_asked_to(tmp_path: Path, installed: Path) -> None:
