@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from typing import Any, Final, cast
 
 import structlog
+from redis.exceptions import RedisError
 
 from service.engine.claim import Claimed
 from service.engine.clock import RedisClock
 from service.engine.context import Context
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
-from service.engine.outcome import Interrupt, Outcome, Released, Returned, Unserved
+from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
 from service.engine.plan import Plan
 from service.engine.progress import ProgressReporter
 from service.engine.run import Run, context_of, interrupted, perform, prepare
-from service.engine.scripts import Scripts
+from service.engine.scripts import Argument, Scripts
 from service.engine.settle import settle
 from service.engine.slots import Slots
 from service.engine.wake import Wake
@@ -58,9 +59,10 @@ class Attempts:
         self._waiting_hooks: dict[int, asyncio.Future[None]] = {}
         self._unserved: dict[str, set[str]] = {}
 
-    def start(self, claimed: Claimed) -> None:
+    def start(self, claimed: Claimed, asked_at: float) -> None:
         """Begin an attempt, or end it at once when it must not begin."""
         run, outcome = prepare(claimed, self._clock.now(), self.plan.deserializer, self.plan.registrations)
+        run.asked_at = asked_at
         self.slots.hold(run)
         if outcome is None and run.suspect and (self.slots.suspect is not None or self.slots.room <= 0):
             self._settle(run, Unserved(_BUSY_DELAY))  # suspects run one at a time, so that none is lost for another
@@ -120,11 +122,22 @@ class Attempts:
         hooks, registration = self.plan.hooks, run.registration
         if run.suspect:
             await self._finisher.catch_up()  # the others have been handed back
+        if time.monotonic() - run.asked_at > self.plan.lease and await self._is_lost(run):
+            await self._end(run, Disowned())
+            return
         needs_context = hooks.any or (registration is not None and registration.needs_context)
         outcome = await perform(run, self._context if needs_context else None, hooks.on_start)
         if run.context is not None and isinstance(run.context.report, ProgressReporter):
             await run.context.report.flush_quietly()
         await self._end(run, outcome)
+
+    async def _is_lost(self, run: Run) -> bool:
+        """Whether this process stood still for so long, between claim and start, that another may have the job."""
+        arguments: list[Argument] = [int(self.plan.lease * 1000), run.job_id, run.claimed.token, run.claimed.queue]
+        try:
+            return len(cast("list[Any]", await self._scripts.call("renew", (), arguments))) > 1
+        except (RedisError, OSError):
+            return True
 
     def _context(self, run: Run) -> Context:
         report = ProgressReporter(self._scripts, run, events_kept=self.plan.events_kept)

@@ -29,8 +29,12 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to one claim: jobs, seconds until the next is due (None: none is), ids asked to be aborted."""
+    """The answer to one claim: jobs, seconds until the next is due (None: none is), ids asked to be aborted.
 
+    `asked_at`: when it was first sent, by this machine's monotonic clock; no lease began before.
+    """
+
+    asked_at: float
     jobs: tuple[Claimed, ...]
     next_due: float | None
     aborts: tuple[str, ...]
@@ -45,6 +49,7 @@ class Claimer:
         self._clock = clock
         self._lease_ms = int(lease * 1000)
         self._events_kept = events_kept
+        self._asked_at = 0.0
         self._number = time.monotonic_ns()  # never the same again, also when its worker runs a second time
 
     async def claim(self, queues: Sequence[tuple[str, int]], room: int) -> Claim:
@@ -53,6 +58,7 @@ class Claimer:
         Raises redis.exceptions.RedisError; call again, and jobs already taken are returned then.
         """
         names = tuple(name for name, _ in queues)
+        self._asked_at = self._asked_at or time.monotonic()
         arguments: list[Argument] = [
             self._worker_id,
             self._lease_ms,
@@ -66,9 +72,11 @@ class Claimer:
             await self._scripts.call("claim", (keys.PAUSED, keys.last_claim(self._worker_id), *names), arguments),
         )
         self._number += 1
+        asked_at, self._asked_at = self._asked_at, 0.0
         now, next_due, aborts, flat = reply
         self._clock.set(now)
         return Claim(
+            asked_at,
             tuple(self._claimed(flat, at, names, now) for at in range(0, len(flat), _FIELDS)),
             next_due / 1000 if next_due >= 0 else None,
             tuple(_text(identifier) for identifier in aborts),

@@ -25,6 +25,8 @@ _TICK: Final = 0.25
 _AGAIN: Final = 0.5
 _BLOCKED: Final = 1.5
 _BATCH: Final = 500
+_SELDOM: Final = 12
+"""Every how many beats what hardly changes is said again: a minute, with the usual lease."""
 log = structlog.get_logger("arqade.pulse")
 
 
@@ -50,6 +52,7 @@ class Pulse:
         self._allow_oom = allow_oom
         self._stop = threading.Event()
         self._asked_at: float | None = None
+        self._beats = 0
         self._reported = False
         self._loop_thread = threading.get_ident()
         self._thread = threading.Thread(target=self._run, name="arqade-pulse", daemon=True)
@@ -123,12 +126,14 @@ class Pulse:
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.set(keys.worker(self._worker_id), orjson.dumps(about), ex=ttl)
             pipe.zadd(keys.WORKERS, {self._worker_id: now})
-            pipe.zremrangebyscore(keys.WORKERS, "-inf", now - 3600)
-            # A queue that only stock clients write to is known by its workers.
-            pipe.zadd(keys.QUEUES, {keys.queue(name): int(now * 1000) for name in about["queues"]})
+            if self._beats % _SELDOM == 0:
+                pipe.zremrangebyscore(keys.WORKERS, "-inf", now - 3600)
+                # A queue that only stock clients write to is known by its workers.
+                pipe.zadd(keys.QUEUES, {keys.queue(name): int(now * 1000) for name in about["queues"]})
             for key in self._vitals.health_keys:
                 pipe.set(key, about["summary"], ex=ttl)
             pipe.execute()
+        self._beats += 1
 
     def _now(self) -> float:
         """Redis's clock, in seconds: by its own, a worker could take the others for dead."""

@@ -50,6 +50,8 @@ class Run:
     claimed: Claimed
     job_id: str
     started: int
+    asked_at: float = 0.0
+    """When its claim was sent, by this machine's monotonic clock: the lease began no earlier."""
     function: str = ""
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -110,7 +110,7 @@ class Serving:
 
     async def _take(self, claim: Claim) -> None:
         for claimed in claim.jobs:
-            self.attempts.start(claimed)
+            self.attempts.start(claimed, claim.asked_at)
         if claim.next_due is not None:
             self.wake.at(self.clock.now() + int(claim.next_due * 1000))
         if claim.aborts:

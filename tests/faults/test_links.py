@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 from arq.connections import RedisSettings
 
-from service.engine import JobState, RedisAddress, Unavailable, Worker, job
+from service.engine import Context, JobState, RedisAddress, Unavailable, Worker, job
 from tests.faults.proxy import Do, Proxy
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.stage import Stage, ask, done, eventually
@@ -81,6 +81,30 @@ async def test_a_claim_whose_reply_was_lost_is_answered_again(stage: Stage, prox
     async with stage.working(greet, lease=60):
         finished = await done(engine, made)
     assert (rule.hits, finished.state, finished.lost, finished.attempt) == (1, JobState.SUCCEEDED, 0, 1)
+
+
+async def test_a_claim_that_is_answered_too_late_starts_nothing(stage: Stage, proxy: Proxy) -> None:
+    """Rows 2 and 8. Seen to fail before an attempt looked at the age of its claim: the job, done long ago, began."""
+    starts: list[str] = []
+
+    @job()
+    async def note(ctx: Context) -> None:
+        starts.append(ctx.job_id)
+
+    engine = await stage.engine(note)
+    direct, stage.address = stage.address, RedisAddress(url=proxy.url)
+    late = proxy.on("claim", Do.HOLD_REPLY)
+    made = await engine.enqueue(ask("note"))
+    async with stage.working(note, lease=0.9) as slow:
+        await late.hit.wait()
+        stage.address = direct
+        async with stage.working(note):
+            finished = await done(engine, made)
+        late.release()
+        following = await done(engine, await engine.enqueue(ask("note")))
+    assert (finished.state, finished.lost) == (JobState.SUCCEEDED, 1)
+    assert following.worker_id == slow.id
+    assert starts == [made.id, following.id]
 
 
 async def test_stock_arq_locks_a_job_whose_claim_was_lost_for_five_minutes(redis_url: str, proxy: Proxy) -> None:
