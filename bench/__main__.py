@@ -1,5 +1,6 @@
 """`python -m bench`, which `./run bench` calls: measure, print, write JSON."""
 
+import signal
 import statistics
 import subprocess
 import sys
@@ -93,7 +94,13 @@ def _one(stage: Stage, scenario: Scenario, system: System) -> Sample:
     return replace(sample, notes=sample.notes | {"other_cpus": neighbours.cpus(stage.server)})
 
 
+def _stop(number: int, _: object) -> None:
+    """Leave as after Ctrl-C, so that Redis, the workers and their folder are cleared away."""
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     try:
         main()
     except (ChildError, MeasureError, RedisMissingError, ServerError, subprocess.CalledProcessError) as error:

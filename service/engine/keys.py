@@ -32,6 +32,7 @@ PAUSED: Final = "arqade:paused"
 QUEUES: Final = "arqade:queues"
 WORKERS: Final = "arqade:workers"
 WORKER: Final = "arqade:worker:"
+ORDER: Final = "arqade:order:"
 TICKS: Final = "arqade:tick:"
 EPOCH: Final = "arqade:epoch"
 RISING: Final = "arqade:rising:"
@@ -97,6 +98,11 @@ def idempotency(scope: str) -> str:
 def worker(worker_id: str) -> str:
     """What a worker last said of itself; gone 15 s after it stops saying so."""
     return WORKER + worker_id
+
+
+def order(worker_id: str) -> str:
+    """What a worker was told to do, for the minute in which it may not have heard it."""
+    return ORDER + worker_id
 
 
 def health(queue_key: str) -> str:

@@ -63,8 +63,14 @@ class Listener:
     """Hears what is published to a worker over one connection, which it opens again for ever."""
 
     def __init__(
-        self, redis: Redis, wake: Wake, queues: Sequence[str], on_control: Callable[[str, str], object]
+        self,
+        redis: Redis,
+        worker: tuple[str, Sequence[str]],
+        wake: Wake,
+        on_control: Callable[[str, str], object],
     ) -> None:
+        """`worker`: its id and the sorted sets that it serves. `on_control` takes a verb and whom it is for."""
+        self._worker_id, queues = worker
         self._redis: Any = redis  # redis-py's own annotations are partial
         self._wake = wake
         self._channels = [keys.CONTROL, *(f"{keys.WAKE}:{queue}" for queue in queues)]
@@ -94,9 +100,17 @@ class Listener:
                     await pubsub.ping()
                 elif message["type"] == "message":
                     self._hear(message["channel"].decode(), message["data"].decode())
+                elif message["type"] == "subscribe" and message["channel"].decode() == keys.CONTROL:
+                    await self._catch_up()
                 asked = message is None
         finally:
             await pubsub.aclose()
+
+    async def _catch_up(self) -> None:
+        """An order that was given while nobody listened; asked for when Redis says that somebody does."""
+        order = await self._redis.getdel(keys.order(self._worker_id))
+        if order is not None:
+            self._on_control(order.decode(), self._worker_id)
 
     def _hear(self, channel: str, text: str) -> None:
         if channel != keys.CONTROL:

@@ -129,7 +129,7 @@ class Worker(ArqWorker):
                 return
 
     async def _serve_beside_helpers(self, serving: Serving) -> None:
-        listener = Listener(self.pool, serving.wake, self._queues, self._obey)
+        listener = Listener(self.pool, (self.id, self._queues), serving.wake, self._obey)
         ticker = CronTicker(self.pool, serving.clock, self.cron_jobs, self.queue_name, self.timezone)
         if self.burst:  # what runs at startup is part of the burst
             await ticker.begin()
@@ -160,9 +160,9 @@ class Worker(ArqWorker):
                 serving.look_again()
         elif argument == self.id:
             log.info("order received", order=verb)
-            if verb == Order.DRAIN:
+            if verb == Order.DRAIN and not self.stopping:  # heard twice, it is still the first signal
                 self.handle_sig(signal.SIGTERM)
-            else:
+            elif verb != Order.DRAIN:
                 serving.claiming = verb == Order.UNQUIET
                 serving.wake.set()
 

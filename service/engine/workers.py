@@ -43,6 +43,8 @@ class Workers:
         try:
             if not await self._redis.exists(keys.worker(worker_id)):
                 raise WorkerNotFound(worker_id)
+            # Kept too: a worker that is not listening just now reads it when it listens again.
+            await self._redis.set(keys.order(worker_id), order, ex=60)
             await self._redis.publish(keys.CONTROL, f"{order} {worker_id}")
         except (RedisError, OSError) as error:
             raise Unavailable from error

@@ -1,6 +1,7 @@
 """A Redis of a test's own, which it may kill, fill, restart and cut off; every write is on disk when it is answered."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +34,8 @@ class PrivateRedis:
     def __init__(self, folder: Path, program: Path | None = None, **settings: str) -> None:
         self.url = f"unix://{quote(str(folder / 'redis.sock'))}"
         self._folder = folder
-        self._program = program or find_redis()
+        chosen = os.environ.get("ARQADE_TEST_REDIS_BINARY")
+        self._program = program or (Path(chosen) if chosen else find_redis())
         self._settings = _SETTINGS | {name.replace("_", "-"): value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
 

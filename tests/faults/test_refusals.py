@@ -98,7 +98,7 @@ async def test_stock_arq_takes_a_refusal_for_a_race_and_idles_in_silence(
 
 
 async def test_a_failover_behind_one_address_is_followed(own_redis: PrivateRedis, own_stage: Stage) -> None:
-    """Row 4: the old primary lives on as a replica, and open links to it are given up.
+    """Row 4: the old primary lives on as a replica, and open links to it are given up (Redis 7.0 and newer).
 
     Seen to fail without `disconnect` on ReadOnlyError in `Scripts.call`: the worker stays with the old one for ever.
     """
@@ -108,6 +108,8 @@ async def test_a_failover_behind_one_address_is_followed(own_redis: PrivateRedis
             engine = await own_stage.engine(greet)
             async with own_stage.working(greet) as worker:
                 await done(engine, await engine.enqueue(ask("greet")))
+                if promoted.major < 7:  # an idle claim writes nothing, and an older server does not refuse it
+                    return
                 proxy.upstream = promoted.url
                 refuse(own_redis, "read-only")
 
