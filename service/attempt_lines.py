@@ -27,10 +27,13 @@ class AttemptLines:
             for item in ended:
                 log.info("attempt", **_fields(item))
             return
-        for item in ended:
-            stamp = datetime.fromtimestamp(item.at / 1000, UTC)
-            line = {"event": "attempt", "level": "info", "timestamp": stamp, **_fields(item)}
-            self._writer.write(orjson.dumps(line, option=orjson.OPT_UTC_Z))
+        self._writer.write(*map(_line, ended))
+
+
+def _line(item: Ended) -> bytes:
+    stamp = datetime.fromtimestamp(item.at / 1000, UTC)
+    line = {"event": "attempt", "level": "info", "timestamp": stamp, **_fields(item)}
+    return orjson.dumps(line, option=orjson.OPT_UTC_Z)
 
 
 def _fields(item: Ended) -> dict[str, Any]:

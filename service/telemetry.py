@@ -45,12 +45,12 @@ class LineWriter:
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """Takes a line without its end; returns at once."""
+    def write(self, *lines: bytes) -> None:
+        """Takes lines without their ends; returns at once."""
         if len(self._waiting) >= MOST_WAITING:
-            self._dropped += 1
+            self._dropped += len(lines)
             return
-        self._waiting.append(line)
+        self._waiting.extend(lines)
         # Waking the thread costs a hundred times more than appending: once per batch is enough.
         if not self._some.is_set():
             self._some.set()

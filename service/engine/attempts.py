@@ -87,7 +87,7 @@ class Attempts:
             self._settle(run, Unserved(_BUSY_DELAY))
         else:
             run.started = self._clock.now()
-            self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run)))
+            self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run), name=run.job_id))
             self._deadlines.add(run, run.timeout)
             self._soft_deadlines.add(run, registration.soft_timeout)
 

@@ -1,6 +1,7 @@
 """ARQ's `cron_jobs`: each tick becomes one job, however many workers watch the clock."""
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Final
@@ -52,6 +53,7 @@ class CronTicker:
         self._cron_jobs = cron_jobs
         self._queue = queue
         self._timezone = timezone
+        self._mine = secrets.token_hex(8)
         self._begun = False
 
     def _now(self) -> datetime:
@@ -113,7 +115,7 @@ class CronTicker:
 
     async def _claim(self, cron_job: CronJob, tick: datetime) -> bool:
         """True for the first that asks, and again for it. As in ARQ, one `job_id` may span several schedules."""
-        mine = f"{id(self)}:{id(cron_job)}".encode()
+        mine = f"{self._mine}:{id(cron_job)}".encode()
         key = f"{keys.TICKS}{cron_job.job_id or cron_job.name}:{to_unix_ms(tick)}"
         return bool(await self._redis.set(key, mine, nx=True, px=TICK_KEPT)) or await self._redis.get(key) == mine
 

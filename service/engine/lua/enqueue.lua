@@ -73,7 +73,7 @@ end
 
 for queue, due in pairs(due_by_queue) do
   redis.call('ZADD', QUEUES, now, queue)
-  wake(queue, due)
+  wake(queue, due, now)
 end
 emit(events, ARGV[1])
 return reply

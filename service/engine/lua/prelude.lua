@@ -116,4 +116,5 @@ local function unrun_record(id, payload, queue, now, state, reason)
     .. ',"q":' .. cjson.encode(queue) .. ',"id":' .. quoted(id) .. ',"state":"' .. state .. '"}'
 end
 
-local function wake(queue, due) redis.call('PUBLISH', WAKE .. ':' .. queue, int(due)) end
+-- 0 = now: a worker whose clock is a little behind ours must not wait for what is due already.
+local function wake(queue, due, now) redis.call('PUBLISH', WAKE .. ':' .. queue, int(due <= now and 0 or due)) end

@@ -11,6 +11,6 @@ keep_notes(id, 0)
 redis.call('HDEL', NOTES .. id, 'lost', 'phase', 'progress')
 redis.call('ZADD', queue, place(now, tonumber(ARGV[5]), true), id)
 redis.call('ZADD', QUEUES, now, queue)
-wake(queue, now)
+wake(queue, now, now)
 emit({event('job.retrying', now, id, function_of(ARGV[4]), queue, ',"requested":true')}, ARGV[1])
 return 'requeued'

@@ -29,6 +29,6 @@ for i = 2, #ARGV, 10 do
   end
 end
 
-for queue, due in pairs(due_by_queue) do wake(queue, due) end
+for queue, due in pairs(due_by_queue) do wake(queue, due, now) end
 emit(events, ARGV[1])
 return reply
