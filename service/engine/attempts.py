@@ -27,7 +27,7 @@ _BUSY_DELAY: Final = 0.5
 _UNSERVED_COUNTED: Final = 10_000
 _FAREWELL: Final = 5.0
 _SAMPLE: Final = 0.02
-_LOOK_AHEAD: Final = 0.01
+_LOOK_AHEAD: Final = 0.02
 log = structlog.get_logger("arqade.worker")
 
 

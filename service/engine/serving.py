@@ -34,7 +34,7 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
-        self._batch = max(1, min(plan.slots // 2, 100))
+        self._batch = max(1, min(plan.slots // 2, 200))
         self._failures = 0
         self._asked_at = 0.0
         self._again = False
