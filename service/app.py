@@ -15,6 +15,7 @@ from service.api.docs import docs
 from service.api.document import describe
 from service.api.functions import functions
 from service.api.health import health
+from service.api.job_actions import job_actions
 from service.api.jobs import jobs
 from service.api.last_resort import LastResort
 from service.api.local_only import LocalOnly, is_loopback
@@ -63,7 +64,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan(settings),
     )
-    app.router.routes.extend(flat((jobs, uploads, functions, health, docs)))
+    app.router.routes.extend(flat((jobs, job_actions, uploads, functions, health, docs)))
     problem_handlers.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimit, max_body=settings.max_body, streaming=frozenset({UPLOAD_PATH}))

@@ -10,15 +10,7 @@ from service.api import shapes
 from service.api.job_request import JobRequest
 
 REFERENCE: Final = "#/components/schemas/{model}"
-_SHAPES: Final = (
-    shapes.Job,
-    shapes.File,
-    shapes.Function,
-    shapes.FunctionList,
-    shapes.Alive,
-    shapes.Readiness,
-    shapes.Problem,
-)
+_SHAPES: Final = tuple(getattr(shapes, name) for name in shapes.__all__)
 _TAGS: Final = [
     {"name": "jobs", "description": "Enqueue a job, look at it, fetch its result, cancel it, run it again."},
     {"name": "files", "description": "Bring a file in for a job to read; fetch a file."},

@@ -3,10 +3,12 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.access import needs
 from service.api.paging import LIST_PARAMETERS, page
 from service.api.presenting import json_response
 from service.api.routing import answer, path_parameter, problems, router
 from service.api.services import services
+from service.engine import Scope
 
 functions = router("functions")
 
@@ -19,6 +21,7 @@ functions = router("functions")
     responses={200: answer("FunctionList", "functions by name"), **problems("validation-failed")},
     openapi_extra={"parameters": LIST_PARAMETERS},
 )
+@needs(Scope.READ)
 async def list_functions(request: Request) -> Response:
     """Every function that can be enqueued."""
     return json_response(page(request, services(request).functions))
@@ -32,6 +35,7 @@ async def list_functions(request: Request) -> Response:
     responses={200: answer("Function", "the function"), **problems("function-not-registered")},
     openapi_extra={"parameters": [path_parameter("function", "name of the function")]},
 )
+@needs(Scope.READ)
 async def get_function(request: Request) -> Response:
     """With JSON Schemas of what it takes and gives."""
     known = services(request)

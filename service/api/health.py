@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api import shapes
+from service.api.access import open_to_all
 from service.api.presenting import json_response
 from service.api.problems import Problem
 from service.api.routing import answer, path_parameter, problems, router
@@ -29,6 +30,7 @@ _SAFE_POLICY: Final = "noeviction"
     response_description="it is",
     responses={200: answer("Alive", "it is"), **problems()},
 )
+@open_to_all
 async def get_liveness(_: Request) -> Response:
     """Says nothing about Redis: restarting this process would not bring it back."""
     return json_response({"alive": True})
@@ -41,6 +43,7 @@ async def get_liveness(_: Request) -> Response:
     response_description="it can",
     responses={200: answer("Readiness", "it can"), **problems("not-ready")},
 )
+@open_to_all
 async def get_readiness(request: Request) -> Response:
     """Every check, with what it found."""
     return _judge(await run_checks(services(request).engine))
@@ -54,6 +57,7 @@ async def get_readiness(request: Request) -> Response:
     responses={200: answer("Readiness", "it passes"), **problems("check-not-found", "not-ready")},
     openapi_extra={"parameters": [path_parameter("check", "redis or eviction")]},
 )
+@open_to_all
 async def get_readiness_check(request: Request) -> Response:
     """`redis`: it answers. `eviction`: it refuses writes when full, and throws no job away."""
     checks = await run_checks(services(request).engine)

@@ -1,4 +1,4 @@
-"""Jobs: enqueue, look at, fetch the result of, cancel and retry them."""
+"""Jobs: enqueue, look at, fetch the result of them."""
 
 import hashlib
 from typing import Final
@@ -7,10 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service import engine
+from service.api.access import needs
 from service.api.bodies import read_json
 from service.api.job_request import read_job_request
 from service.api.presenting import INCLUDES, json_body, json_response, present_job
-from service.api.problems import Problem, field_problem, summary
+from service.api.problems import Problem, summary
 from service.api.routing import (
     answer,
     header_parameter,
@@ -27,7 +28,6 @@ jobs = router("jobs")
 
 _SOON: Final = {"retry-after": "1"}
 _FRESH: Final = {"cache-control": "no-cache"}
-_LONGEST_REASON: Final = 500
 _ID: Final = path_parameter("job_id", "id of the job")
 _BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
 
@@ -58,6 +58,7 @@ _BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type"
         "requestBody": json_request(reference("JobRequest")),
     },
 )
+@needs(engine.Scope.ENQUEUE)
 async def enqueue_job(request: Request) -> Response:
     """Answers at once; the job runs when a worker is free and its time has come."""
     asked = read_job_request(await read_json(request), request.headers)
@@ -88,6 +89,7 @@ async def enqueue_job(request: Request) -> Response:
         ]
     },
 )
+@needs(engine.Scope.READ)
 async def get_job(request: Request) -> Response:
     """`Retry-After` is there while the job is not done."""
     include = _include(request)
@@ -115,6 +117,7 @@ async def get_job(request: Request) -> Response:
     },
     openapi_extra={"parameters": [_ID]},
 )
+@needs(engine.Scope.READ)
 async def get_job_result(request: Request) -> Response:
     """A job that ended without a result answers 409 with its error."""
     try:
@@ -122,55 +125,6 @@ async def get_job_result(request: Request) -> Response:
     except engine.JobNotFinished as unfinished:
         return json_response(present_job(unfinished.job), 202, {**_FRESH, **_SOON})
     return json_response(result, headers=_FRESH)
-
-
-@jobs.post(
-    "/v1/jobs/{job_id}/cancel",
-    operation_id="cancel_job",
-    summary="Cancel a job",
-    response_description="cancelled before it started",
-    responses={
-        200: answer("Job", "cancelled before it started"),
-        202: answer("Job", "it runs; its worker has been asked to stop it", ["Retry-After"]),
-        **problems(*_BAD_BODY, "job-not-found", "job-already-finished", "unavailable"),
-    },
-    openapi_extra={
-        "parameters": [_ID],
-        "requestBody": json_request(
-            {
-                "type": "object",
-                "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": _LONGEST_REASON}},
-                "additionalProperties": False,
-            },
-            required=False,
-        ),
-    },
-)
-async def cancel_job(request: Request) -> Response:
-    """A reason may be given; it is stored with the job."""
-    reason = _reason(await read_json(request))
-    cancel = services(request).engine.cancel
-    job_id = request.path_params["job_id"]
-    job = await (cancel(job_id) if reason is None else cancel(job_id, reason))
-    return json_response(present_job(job), 200) if job.done else json_response(present_job(job), 202, _SOON)
-
-
-@jobs.post(
-    "/v1/jobs/{job_id}/retry",
-    operation_id="retry_job",
-    summary="Run an ended job again",
-    status_code=202,
-    response_description="enqueued again, under the same id",
-    responses={
-        202: answer("Job", "enqueued again, under the same id", ["Location", "Retry-After"]),
-        **problems("job-not-found", "job-not-finished", "job-already-finished", "job-not-waiting", "unavailable"),
-    },
-    openapi_extra={"parameters": [_ID]},
-)
-async def retry_job(request: Request) -> Response:
-    """For a job that failed, was cancelled or expired."""
-    job = await services(request).engine.retry(request.path_params["job_id"])
-    return json_response(present_job(job), 202, {"location": f"/v1/jobs/{job.id}", **_SOON})
 
 
 def _include(request: Request) -> frozenset[str]:
@@ -188,15 +142,3 @@ def _matches(if_none_match: str | None, etag: str) -> bool:
         return False
     tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
     return if_none_match.strip() == "*" or etag in tags
-
-
-def _reason(body: object) -> str | None:
-    if body is None or body == {}:
-        return None
-    match body:
-        case {"reason": str(reason)} if body == {"reason": reason}:
-            if 1 <= len(reason) <= _LONGEST_REASON:
-                return reason
-            raise field_problem("/reason", f"1 to {_LONGEST_REASON} characters", "string_length")
-        case _:
-            raise field_problem("", 'the body is {"reason": "…"} or nothing', "object_type")

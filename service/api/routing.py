@@ -5,29 +5,39 @@ parameters one by one and open three exit stacks per call, which costs more than
 What it would learn from the signature is declared here: parameters, the body and every answer.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from service.api.access import Handler, guarded, scope_of
 from service.api.problems import EDGE, ENGINE_ERRORS, MEDIA_TYPE
 
-Handler = Callable[[Request], Awaitable[Response]]
 Answers = dict[int | str, dict[str, Any]]
 
 
 class _Endpoint(APIRoute):
-    def get_route_handler(self) -> Callable[[Request], Any]:
-        return cast("Handler", self.endpoint)
+    def get_route_handler(self) -> Handler:
+        return guarded(cast("Handler", self.endpoint), scope_of(self.endpoint))
+
+
+class _Injected(APIRoute):
+    """With FastAPI's dependencies, for endpoints that are called rarely and need them."""
+
+    def get_route_handler(self) -> Handler:
+        return guarded(cast("Handler", super().get_route_handler()), scope_of(self.endpoint))
 
 
 def router(tag: str) -> APIRouter:
     """An empty router for one resource."""
     return APIRouter(route_class=_Endpoint, tags=[tag])
+
+
+def injected_router(tag: str) -> APIRouter:
+    """The same, whose endpoints may declare dependencies in their signature."""
+    return APIRouter(route_class=_Injected, tags=[tag])
 
 
 def flat(routers: Iterable[APIRouter]) -> list[BaseRoute]:
@@ -37,7 +47,7 @@ def flat(routers: Iterable[APIRouter]) -> list[BaseRoute]:
     """
     routes = [route for one in routers for route in one.routes if isinstance(route, APIRoute)]
     heads = [
-        Route(route.path, cast("Handler", route.endpoint), methods=["HEAD"], include_in_schema=False)
+        Route(route.path, route.get_route_handler(), methods=["HEAD"], include_in_schema=False)
         for route in routes
         if "GET" in (route.methods or ())
     ]

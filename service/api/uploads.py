@@ -9,13 +9,14 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
+from service.api.access import needs
 from service.api.bodies import content_length
 from service.api.form_file import FormFile
 from service.api.presenting import json_response, present_file
 from service.api.problems import Problem
 from service.api.routing import answer, path_parameter, problems, query_parameter, router
 from service.api.services import Services, services
-from service.engine import FileTooLarge
+from service.engine import FileTooLarge, Scope
 
 uploads = router("files")
 
@@ -65,6 +66,7 @@ _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
         },
     },
 )
+@needs(Scope.ENQUEUE)
 async def upload_file(request: Request) -> Response:
     """`curl -F file=@PATH`, or the bytes as they are: `curl --data-binary @PATH '…?name=NAME'`."""
     open_services = services(request)
@@ -137,6 +139,7 @@ def _disk_full() -> Problem:
     },
     openapi_extra={"parameters": [path_parameter("file_id", "id of the file")]},
 )
+@needs(Scope.READ)
 async def get_file(request: Request) -> Response:
     """Always as an attachment: what others uploaded is never shown as a page of ours."""
     files = services(request).files

@@ -39,6 +39,7 @@ from service.engine.queues import Pause, QueueInfo
 from service.engine.registration import arq_functions, for_arq
 from service.engine.request import OnConflict, Request
 from service.engine.retry_policy import NO_RETRY, RetryPolicy
+from service.engine.scopes import Scope
 from service.engine.signals import Fail, Retry, Snooze
 from service.engine.worker import Worker
 from service.engine.worker_options import WorkerOptions
@@ -89,6 +90,7 @@ __all__ = [
     "ResultExpired",
     "Retry",
     "RetryPolicy",
+    "Scope",
     "Snooze",
     "StaleLease",
     "StoredFile",

@@ -1,10 +1,7 @@
-"""What the API answers, as types: the source of the schemas in `/openapi.json`, and what the presenters build.
-
-Nothing is validated against them at run time; a test holds real answers against them.
-"""
+"""Jobs and their attempts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -83,80 +80,3 @@ class Job(TypedDict):
     result_error: NotRequired[
         Annotated[str | None, Field(description="with include=result: why a succeeded job has no stored result")]
     ]
-
-
-class FileLinks(TypedDict):
-    self: str
-
-
-class File(TypedDict):
-    id: str
-    name: str
-    size: Annotated[int, Field(description="bytes")]
-    sha256: str
-    content_type: str
-    created_at: datetime
-    links: FileLinks
-
-
-class FunctionLinks(TypedDict):
-    self: str
-
-
-class Function(TypedDict):
-    name: str
-    doc: str
-    queue: str
-    timeout: Annotated[float | None, Field(description="seconds; null = none")]
-    max_attempts: int
-    result_ttl: Annotated[float | None, Field(description="seconds that the result is kept")]
-    input_schema: Annotated[dict[str, Any], Field(description="JSON Schema 2020-12 of `input`")]
-    output_schema: Annotated[dict[str, Any], Field(description="JSON Schema 2020-12 of the result")]
-    links: FunctionLinks
-
-
-class FunctionList(TypedDict):
-    data: list[Function]
-    next_cursor: str | None
-    has_more: bool
-
-
-class Alive(TypedDict):
-    alive: Literal[True]
-
-
-class Check(TypedDict):
-    ok: bool
-    detail: str
-
-
-class Readiness(TypedDict):
-    ready: Literal[True]
-    checks: dict[str, Check]
-
-
-class ProblemError(TypedDict):
-    pointer: NotRequired[Annotated[str, Field(description="JSON pointer into the body")]]
-    parameter: NotRequired[Annotated[str, Field(description="name of the path or query parameter")]]
-    header: NotRequired[Annotated[str, Field(description="name of the request header")]]
-    detail: str
-    type: str
-
-
-class Problem(TypedDict):
-    """RFC 9457. `code` is stable and meant for programs, `hint` says what to do. Some codes carry more members."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    instance: str
-    code: str
-    request_id: str
-    errors: list[ProblemError]
-    hint: str
-    did_you_mean: NotRequired[str | None]
-    job_id: NotRequired[str]
-    state: NotRequired[JobState]
-    error: NotRequired[JobError | None]
-    checks: NotRequired[dict[str, Check]]
