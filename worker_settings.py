@@ -20,6 +20,7 @@ class WorkerSettings:
     redis_settings = _parts.redis_settings
     queue_name = _parts.queue_name
     on_startup = _parts.on_startup
+    on_shutdown = _parts.on_shutdown
     max_jobs = _parts.settings.concurrency
     keep_result = _parts.settings.result_ttl
     poll_delay = _parts.settings.poll

@@ -5,5 +5,9 @@ from service.engine import job
 
 @job()
 async def hello(name: str = "world") -> str:
-    """Greet `name`."""
+    """Greet `name`.
+
+    >>> await hello(name="Ada")
+    'Hello, Ada!'
+    """
     return f"Hello, {name}!"

@@ -1,13 +1,14 @@
 """The command line. Data goes to stdout, messages to stderr; each command imports what is heavy by itself.
 
-Exit codes: 0 ok, 1 error, 2 usage, 3 job failed, 4 not allowed, 5 not found, 6 conflict, 7 unreachable,
-8 job cancelled or expired, 124 waited for too long.
+Exit codes: 0 ok, 1 error, 2 usage or a value that does not fit, 3 job failed, 4 not allowed, 5 not found, 6 conflict,
+7 unreachable, 8 job cancelled or expired, 124 waited for too long.
 """
 
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-_WORKER = "worker_settings.WorkerSettings"
+LATE: Final[Mapping[str, str]] = {
+    "doctor": "Look for what is wrong, and say how to mend it.",
+    "job": "Look at a job, wait for it, cancel it, run it again.",
+    "key": "Make, list and revoke the keys that callers need.",
+    "queue": "See how the queues stand; pause, resume and purge them.",
+    "run": "Enqueue a job, its arguments as flags.",
+    "schedule": "See what is enqueued again and again; make a schedule, pause it, run it now.",
+    "worker": "Run a worker, or see those that run and tell one to stop.",
+}
+"""Commands in modules of service/commands that are loaded when they are used, and what `--help` says of them."""
+
 _FOLDER = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -30,7 +41,24 @@ def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> No
     context.exit()
 
 
-@click.group("arqade", context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Knows the late commands by name, so that `--help` and the quick ones do not wait for their modules."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LATE])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in LATE:
+            return getattr(import_module(f"service.commands.{cmd_name}"), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's
+        helps = {name: command.get_short_help_str(100) for name, command in self.commands.items()} | dict(LATE)
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(helps.items()))
+
+
+@click.group("arqade", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version)
 def main() -> None:
     """Arqade: jobs in over HTTP, plain Python functions run them, results back over HTTP."""
@@ -88,58 +116,30 @@ def serve(host: str | None, port: int | None, fd: int | None, *, insecure: bool)
 
     asked = {"HOST": host, "PORT": port, "INSECURE": "1" if insecure else None}
     os.environ.update({f"ARQADE_{name}": str(value) for name, value in asked.items() if value is not None})
+    from service.first_key import check_keys
     from service.settings import Settings, SettingsError
 
     try:
-        server = _server(Settings.load())
-        server.config.load()  # makes the application, which may refuse to serve like that
+        settings = Settings.load()
+        _run(check_keys(settings))
+        server = _server(settings)
+        server.config.load()  # makes the application: what is wrong with it is said here
     except SettingsError as error:
         _fail(str(error))
     _serve(server, fd)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def worker(arguments: tuple[str, ...]) -> None:
-    """Run a worker: the same as `arq worker_settings.WorkerSettings`, which also says what may follow."""
-    import os
-
-    os.execv(sys.executable, [sys.executable, "-m", "arq", _WORKER, *arguments])  # noqa: S606  # becomes the worker
-
-
-@main.group()
-def job() -> None:
-    """Look at jobs, over HTTP."""
-
-
-@job.command("get")
-@click.argument("job_id")
-@click.option("--json", "as_json", is_flag=True, help="The whole job, as it is.")
-def get_job(job_id: str, *, as_json: bool) -> None:
-    """Print a job."""
-    from service.dev.job_commands import get
-
-    _call(get(job_id, as_json=as_json))
-
-
-@job.command("wait")
-@click.argument("job_id")
-@click.option("--timeout", type=float, help="Seconds after which to give up, with exit code 124.")
-@click.option("--json", "as_json", is_flag=True, help="The whole job, as it is.")
-def wait_for_job(job_id: str, timeout: float | None, *, as_json: bool) -> None:
-    """Wait until a job is done and print it; the exit code tells how it ended."""
-    from service.dev.job_commands import wait
-
-    _call(wait(job_id, timeout=timeout, as_json=as_json))
-
-
-def _call(calling: Coroutine[Any, Any, int]) -> NoReturn:
-    from service.dev.calls import CallError
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document of the API, with a path for each function in jobs/."""
+    from service.api.document import as_text
+    from service.app import create_app
+    from service.settings import Settings, SettingsError
 
     try:
-        sys.exit(_run(calling))
-    except CallError as error:
-        _fail(str(error), error.code)
+        sys.stdout.write(as_text(create_app(Settings.load()).openapi()))
+    except SettingsError as error:
+        _fail(str(error))
 
 
 def _run(calling: Coroutine[Any, Any, Any]) -> Any:
@@ -152,12 +152,15 @@ def _run(calling: Coroutine[Any, Any, Any]) -> Any:
 
 
 def _fail(text: str, code: int = 1) -> NoReturn:
-    click.echo(f"arqade: {text}", err=True)
-    sys.exit(code)
+    from service.commands.ending import fail
+
+    fail(text, code)
 
 
 def _server(settings: "Settings") -> "uvicorn.Server":
     import uvicorn
+
+    from service.api.heads import HeadGuard
 
     config = uvicorn.Config(
         "service.app:create_app",
@@ -165,7 +168,8 @@ def _server(settings: "Settings") -> "uvicorn.Server":
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HeadGuard,
+        ws="none",
         lifespan="on",
         log_config=None,  # the application's own logs say it all
         access_log=False,
@@ -187,4 +191,4 @@ def _serve(server: "uvicorn.Server", fd: int | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="arqade")

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.engine import check_name, seconds
+from service.engine import RESERVED_PREFIXES, check_name, seconds
+from service.outgoing import AllowedHost, MailServer, split_address
 
 PREFIX = "ARQADE_"
 
@@ -36,6 +37,43 @@ def _served_queue(text: str) -> ServedQueue:
     if separator and not (weight.isascii() and weight.isdigit() and int(weight) > 0):
         raise ValueError(f"'{text[:60]}': a weight is a whole number from 1")
     return ServedQueue(check_name(name, "queue"), int(weight) if separator else None)
+
+
+def _listed(value: Any) -> list[Any]:
+    """The parts of a list written with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+
+
+def _allowed_hosts(value: Any) -> Any:
+    return tuple(part if isinstance(part, AllowedHost) else AllowedHost.parse(str(part)) for part in _listed(value))
+
+
+def _mailboxes(value: Any) -> Any:
+    return tuple(mailbox for mailbox in map(str, _listed(value)) if split_address(mailbox))
+
+
+def _cache_prefixes(value: Any) -> Any:
+    """Prefixes of keys that are nobody's but the cache's: no key of ours may begin like one."""
+    prefixes = tuple(str(part) for part in _listed(value))
+    for prefix in prefixes:
+        if any(reserved.startswith(prefix) or prefix.startswith(reserved) for reserved in RESERVED_PREFIXES):
+            raise ValueError(f"'{prefix[:40]}': jobs themselves are kept below arq: and arqade:")
+        if any(character in "*?[]\\" for character in prefix):
+            raise ValueError(f"'{prefix[:40]}': a prefix is no pattern")
+    return prefixes
+
+
+def _queue_limits(value: Any) -> Any:
+    """`100000` = of every queue; `bulk=500` = of that one, which may stand beside a number for all others."""
+    if isinstance(value, dict):
+        return cast("dict[str, int]", value)
+    limits: dict[str, int] = {}
+    for part in _listed(value):
+        name, separator, number = str(part).rpartition("=")
+        if not (number.isascii() and number.isdigit() and int(number) > 0):
+            raise ValueError(f"'{str(part)[:60]}': a limit is a whole number from 1")
+        limits[check_name(name, "queue") if separator else "*"] = int(number)
+    return limits
 
 
 class SettingsError(Exception):
@@ -94,9 +132,32 @@ class Settings(BaseSettings):
         description="`high,default`: the first is served first; `high=6,low=1`: by weight",
     )
     concurrency: int = Field(100, ge=1, le=100_000, description="jobs that one worker runs at a time")
+    processes: int | None = Field(None, ge=1, le=1000, description="child processes of one worker; unset: one per CPU")
+    jobs_per_process: int = Field(1000, ge=1, description="then a child process is replaced by a fresh one")
     lease: Seconds = Field(15.0, ge=1, description="a dead worker's job starts again after this long")
     grace_period: Seconds = Field(25.0, description="SIGTERM lets running jobs finish for this long")
     poll: Seconds = Field(1.0, gt=0, description="safety net for jobs of stock ARQ clients; ours are pushed")
+
+    # enqueue
+    max_pending: Annotated[dict[str, int], NoDecode, BeforeValidator(_queue_limits)] = Field(
+        {}, description="unfinished jobs that a queue may hold: `100000`, or by queue: `100000,bulk=500000`"
+    )
+
+    # what functions may reach
+    http_allow_hosts: Annotated[tuple[AllowedHost, ...], NoDecode, BeforeValidator(_allowed_hosts)] = Field(
+        (), description="hosts and networks that may be called though internal or without TLS: `db,10.1.0.0/16,::1`"
+    )
+    mail_from: str | None = Field(None, description="the address that mail comes from")
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://user:password@host?tls=starttls (or none), smtps://; `ca_file=PATH` if need be"
+    )
+    report_to: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_mailboxes)] = Field(
+        (), description="who gets `daily_report` by mail: `Ada <ada@example.org>,ops@example.org`"
+    )
+    cache_url: SecretStr | None = Field(None, description="Redis that `invalidate_cache` works on, if not this one")
+    cache_prefixes: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_cache_prefixes)] = Field(
+        (), description="`shop:,page:`: what it may delete; nothing unless set"
+    )
 
     # retention
     result_ttl: Seconds = Field(86_400.0, description="how long a succeeded job and its result are kept")
@@ -108,14 +169,39 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65_535)
     insecure: bool = Field(False, description="serve off loopback without keys")
+    require_keys: bool = Field(False, description="every call needs a key, on loopback too")
+    secret: SecretStr | None = Field(
+        None, description="seals sensitive arguments and what is stored of keys; a change makes both invalid"
+    )
+    rate_limit: float | None = Field(None, gt=0, description="calls per second and key, in each API process")
     max_body: int = Field(256 * 1024, ge=1024, description="bytes of a JSON body")
+    max_streams: int = Field(500, ge=1, description="event streams that one API process serves at a time")
+    max_streams_per_caller: int = Field(100, ge=1, description="those of one key; without keys, of all callers")
+    max_batch_body: int = Field(16 * 1024 * 1024, ge=1024, description="bytes of a batch of jobs")
+    body_timeout: Seconds = Field(
+        30.0, gt=0, description="within which a JSON body, and each 64 KiB of an upload, must come in"
+    )
     max_upload: int = Field(1024 * 1024 * 1024, ge=1, description="bytes of an uploaded file")
 
-    @field_validator("redis_url")
+    @field_validator("redis_url", "cache_url")
     @classmethod
-    def _known_scheme(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+    def _known_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _one_address(cls, sender: str | None) -> str | None:
+        return None if sender is None else split_address(sender) and sender
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _whole_mail_server(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is not None:
+            if not info.data.get("mail_from"):
+                raise ValueError("needs ARQADE_MAIL_FROM beside it")
+            MailServer.parse(url.get_secret_value(), info.data["mail_from"])
         return url
 
     @classmethod

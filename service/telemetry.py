@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 from collections import deque
+from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, BinaryIO, Final
 
@@ -17,6 +18,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import EventDict, Processor
 
+from service.engine import conceal, redact
 from service.settings import Settings
 
 _STDERR: Final = 2
@@ -26,6 +28,7 @@ _MOST_AT_ONCE: Final = 1_000
 _FAREWELL: Final = 2.0
 _QUIET: Final = ("/livez", "/readyz", "/readyz/{check}")
 _CLIENT_GONE: Final = 499
+_FAILED: Final = 500
 _LONGEST_PATH: Final = 200
 
 
@@ -125,7 +128,7 @@ def configure(settings: Settings, stream: BinaryIO | None = None) -> LineWriter:
     ]
     rendering = _console(stream) if settings.environment == "dev" else _json()
     structlog.configure(
-        processors=[*shared, _add_name, *rendering],
+        processors=[*shared, _redacted, _add_name, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *names: _LineLogger(writer, names[0] if names else "root"),
         cache_logger_on_first_use=False,  # a logger made at import must follow a later call of this
@@ -149,21 +152,35 @@ def _take_over(handler: logging.Handler, level: int) -> None:
         logger.handlers.clear()
         logger.propagate = True
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)  # RequestLines says it better
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes every URL in full, and some hold a secret
     logging.captureWarnings(capture=True)
 
 
 def _json() -> list[Processor]:
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump), _concealed]
 
 
 def _console(stream: BinaryIO) -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False)]
+    # Plain: rich, the default, prints the local variables of every frame, and breaks lines in the middle of a secret.
+    exceptions = structlog.dev.plain_traceback
+    renderer = structlog.dev.ConsoleRenderer(colors=stream.isatty(), sort_keys=False, exception_formatter=exceptions)
+    return [renderer, _concealed]
+
+
+def _redacted(_: Any, __: str, event: EventDict) -> EventDict:
+    """As the API shows a job's log: no value of a field that is named like a secret."""
+    return redact(event)
+
+
+def _concealed(_: Any, __: str, line: Any) -> Any:
+    """What a function with sensitive arguments logs, itself or through a library, does not hold them."""
+    return conceal(line) if isinstance(line, str) else conceal(line.decode()).encode()
 
 
 def _dump(event: EventDict, **options: Any) -> bytes:
     """A line is never lost over a value that JSON does not have, such as a lone surrogate in a path."""
     try:
-        return orjson.dumps(event, options.get("default"))
+        return orjson.dumps(event, options.get("default"), orjson.OPT_UTC_Z)
     except TypeError:
         return json.dumps(event, default=repr).encode()
 
@@ -180,12 +197,14 @@ def _add_name(logger: Any, _: str, event: EventDict) -> EventDict:
 class RequestLines:
     """ASGI middleware: one line per request, when it has been answered; probes only at level debug.
 
-    The path is the route's template, so that lines group; of a path that has no route, its beginning.
+    The path is the route's template, so that lines group; of a path that has no route, its beginning. With a `writer`
+    lines go straight to it as JSON: they are most of what is logged.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, writer: LineWriter | None = None) -> None:
         self._app = app
-        self._log = structlog.stdlib.get_logger("http")
+        self._log = structlog.stdlib.get_logger("http").bind()  # now, and not again for each line
+        self._writer = writer if logging.getLogger().isEnabledFor(logging.INFO) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -208,12 +227,23 @@ class RequestLines:
     def _write(self, scope: Scope, status: int, duration: float) -> None:
         route = getattr(scope.get("route"), "path", None)
         client = scope.get("client")
-        write = self._log.debug if route in _QUIET else self._log.info if status < 500 else self._log.error
-        write(
-            "request",
-            method=scope["method"],
-            route=route or scope["path"][:_LONGEST_PATH],
-            status=status,
-            duration_ms=round(duration * 1000, 2),
-            client=client[0] if client else None,
-        )
+        fields = {
+            "method": scope["method"],
+            "route": route or scope["path"][:_LONGEST_PATH],
+            "status": status,
+            "duration_ms": round(duration * 1000, 2),
+            "client": client[0] if client else None,
+        }
+        quiet, failed = route in _QUIET, status >= _FAILED
+        if self._writer is None or quiet:
+            write = self._log.debug if quiet else self._log.error if failed else self._log.info
+            write("request", **fields)
+            return
+        head = {
+            "request_id": scope.get("state", {}).get("request_id"),
+            "level": "error" if failed else "info",
+            "timestamp": datetime.now(UTC),
+            "logger": "http",
+            "event": "request",
+        }
+        self._writer.write(_dump(fields | head))

@@ -1,4 +1,4 @@
-"""How `summarize_csv` looks at a file: read strictly, kept in DuckDB on disk, described column by column.
+"""How the CSV jobs look at a file: read strictly; for `summarize_csv` kept in DuckDB and described by column.
 
 Python's `csv` reads, because it refuses what is broken and says in which line; DuckDB's own reader may skip rows
 without a word. DuckDB counts, because it keeps to a memory limit whatever the number of distinct values, and lets
@@ -6,7 +6,8 @@ other threads run meanwhile.
 """
 
 from jobs.csv_profile.column import Column, ColumnType, TopValue
-from jobs.csv_profile.profile import Position, Profile, Stopped
+from jobs.csv_profile.profile import Profile
 from jobs.csv_profile.table import Limits
+from jobs.csv_profile.watched import Position, Stopped, watched
 
-__all__ = ["Column", "ColumnType", "Limits", "Position", "Profile", "Stopped", "TopValue"]
+__all__ = ["Column", "ColumnType", "Limits", "Position", "Profile", "Stopped", "TopValue", "watched"]

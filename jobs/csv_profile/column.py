@@ -43,7 +43,7 @@ class Column:
     top: tuple[TopValue, ...]
 
 
-_TYPES: Final[dict[int | None, ColumnType]] = {
+TYPES: Final[dict[int | None, ColumnType]] = {
     None: "empty",  # no rows
     0: "empty",
     queries.INTEGER: "integer",
@@ -69,7 +69,7 @@ def describe(table: Table, index: int, name: str) -> Column:
     """Describe column `index`, which is called `name`. Raises what `Table.one` raises."""
     names = {"cell": f"c{index}", "table": table.table_of(index)}
     filled, estimate, kinds = table.one(queries.SURVEY.substitute(names))
-    type_ = _TYPES.get(kinds, "text")
+    type_ = TYPES.get(kinds, "text")
     low, high, mean = _range(table, names, type_)
     exact = estimate <= table.limits.exact_distinct
     distinct, top = _count(table, names) if exact else (min(estimate, filled), _estimate(table, names))

@@ -5,12 +5,13 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from jobs.csv_profile.column import Column, describe
 from jobs.csv_profile.dialect import find_delimiter
-from jobs.csv_profile.rows import Rows, open_rows
+from jobs.csv_profile.rows import Rows, open_rows, shortened
 from jobs.csv_profile.table import Limits, Table, open_table
+from jobs.csv_profile.watched import Position, Stopped
 from jobs.csv_profile.workspace import workspace
 from service.engine import Fail
 
@@ -22,18 +23,6 @@ READING: Final = 0.5
 BREATH: Final = 0.0001
 """Seconds. Each read gives the interpreter away too shortly for another thread to take it, which starves the
 event loop for tens of milliseconds at a time; this pause after each few milliseconds of work does not."""
-
-
-class Stopped(Exception):  # an answer to `stop`, not an error
-    """The run was stopped before its end."""
-
-
-class Position(NamedTuple):
-    """How far a run is: bytes of the file, of how many, and what is being done."""
-
-    current: int
-    total: int
-    message: str
 
 
 class Profile:
@@ -56,11 +45,15 @@ class Profile:
         """
         delimiter = find_delimiter(self._path)
         with workspace(self._scratch) as folder, open_rows(self._path, delimiter) as rows:
-            names = _names(rows.header())
+            names = column_names(rows.header())
             with open_table(folder, len(names), self._limits) as table:
                 self._table = table
                 self._read(rows, table, len(names))
                 return table.rows, tuple(self._describe(table, names))
+
+    def look(self) -> Position:
+        """How far it is, for any thread to ask."""
+        return self.position
 
     def stop(self) -> None:
         """Make `run` end soon. Call it again while `run` goes on: a statement may just have begun."""
@@ -69,7 +62,7 @@ class Profile:
             self._table.interrupt()
 
     def _read(self, rows: Rows, table: Table, width: int) -> None:
-        records = rows.below_header(width)
+        records = map(shortened, rows.below_header(width))
         while batch := list(islice(records, max(1, BATCH_CELLS // width))):
             table.append(batch)
             self._advance(READING * rows.position / self._size, "reading rows")
@@ -88,16 +81,16 @@ class Profile:
         self.position = Position(int(self._size * min(done, 1.0)), self._size, message)
 
 
-def _names(header: list[str]) -> list[str]:
+def column_names(header: list[str], *, ignore_case: bool = False) -> list[str]:
     """A name for each column: an empty one becomes `column_3`, the second `a` becomes `a_2`. Raises Fail."""
     if len(header) > MOST_COLUMNS:
         raise Fail(f"the header has {len(header)} columns, more than {MOST_COLUMNS}")
-    names: dict[str, None] = {}
+    names: dict[str, str] = {}
     for number, cell in enumerate(header, 1):
         stem = name = cell.strip()[:LONGEST_NAME] or f"column_{number}"
         copy = 1
-        while name in names:
+        while (key := name.lower() if ignore_case else name) in names:
             copy += 1
             name = f"{stem}_{copy}"
-        names[name] = None
-    return list(names)
+        names[key] = name
+    return list(names.values())

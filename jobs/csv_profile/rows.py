@@ -38,12 +38,10 @@ class Rows:
     def below_header(self, width: int) -> Iterator[list[str]]:
         """The other rows, each of `width` cells. Raises Fail at the first one that cannot be.
 
-        A row that is too short is filled up with empty cells; one that is too long may lose empty cells. Of a
-        cell of more than 256 characters the first 200 and a hash are kept: different cells stay different.
+        A row that is too short is filled up with empty cells; one that is too long may lose empty cells.
         """
         for row in self._records:
-            fitted = row if len(row) == width else self._fit(row, width)
-            yield [_shorten(cell) for cell in fitted] if max(map(len, fitted)) > LONGEST_CELL else fitted
+            yield row if len(row) == width else self._fit(row, width)
 
     def _lines(self, text: TextIO) -> Iterator[str]:
         while line := text.readline(LONGEST_ROW + 1):
@@ -77,6 +75,11 @@ def open_rows(path: Path, delimiter: str) -> Generator[Rows]:
     """Rows of the file at `path`, which is closed on leaving."""
     with path.open("rb") as binary, io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text:
         yield Rows(binary, text, delimiter)
+
+
+def shortened(row: list[str]) -> list[str]:
+    """Of a cell of more than 256 characters the first 200 and a hash: different cells stay different."""
+    return [_shorten(cell) for cell in row] if max(map(len, row)) > LONGEST_CELL else row
 
 
 def _shorten(cell: str) -> str:

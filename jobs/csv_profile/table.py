@@ -157,6 +157,7 @@ def open_table(folder: Path, width: int, limits: Limits) -> Generator[Table]:
         quoted = str(folder).replace("'", "''")
         table.one(f"SET allowed_directories = ['{quoted}']")
         table.one("SET TimeZone = 'UTC'")
+        table.one("SET enable_progress_bar = false")  # it goes to the worker's output when a statement takes long
         table.one("SET enable_external_access = false")
         table.one("SET lock_configuration = true")
         table.create()

@@ -3,12 +3,14 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api import shapes
 from service.api.access import needs
 from service.api.paging import LIST_PARAMETERS, page
 from service.api.presenting import json_response
 from service.api.routing import answer, path_parameter, problems, router
 from service.api.services import services
-from service.engine import Scope
+from service.api.shapes.functions import FunctionDescription
+from service.engine import Engine, Scope, Unavailable, WorkerInfo
 
 functions = router("functions")
 
@@ -24,7 +26,9 @@ functions = router("functions")
 @needs(Scope.READ)
 async def list_functions(request: Request) -> Response:
     """Every function that can be enqueued."""
-    return json_response(page(request, services(request).functions))
+    listed = page(request, services(request).functions)
+    workers = await _living(services(request).engine)
+    return json_response({**listed, "data": [_with_workers(function, workers) for function in listed["data"]]})
 
 
 @functions.get(
@@ -40,4 +44,17 @@ async def get_function(request: Request) -> Response:
     """With JSON Schemas of what it takes and gives."""
     known = services(request)
     function = known.engine.get_function(request.path_params["function"])
-    return json_response(known.functions[function.name])
+    return json_response(_with_workers(known.functions[function.name], await _living(known.engine)))
+
+
+async def _living(engine: Engine) -> list[WorkerInfo] | None:
+    """What a function takes and gives is known without Redis too; who runs it is not."""
+    try:
+        return await engine.workers.all()
+    except Unavailable:
+        return None
+
+
+def _with_workers(function: FunctionDescription, workers: list[WorkerInfo] | None) -> shapes.Function:
+    queue, name = function["queue"], function["name"]
+    return {**function, "workers": None if workers is None else sum(worker.serves(queue, name) for worker in workers)}

@@ -1,70 +1,35 @@
-"""Jobs: enqueue, look at, fetch the result of them."""
+"""Jobs: look at them, fetch what they returned."""
 
-import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service import engine
-from service.api.access import needs
-from service.api.bodies import read_json
-from service.api.job_request import read_job_request
-from service.api.presenting import INCLUDES, json_body, json_response, present_job
+from service.api.access import needs, permit
+from service.api.conditional import job_tag, names
+from service.api.job_logs import recent_lines
+from service.api.prefer import PREFER, applied, unless_gone, wanted_wait
+from service.api.presenting import INCLUDES, json_response, present_job
 from service.api.problems import Problem, summary
 from service.api.routing import (
     answer,
     header_parameter,
-    json_request,
     path_parameter,
     problems,
     query_parameter,
-    reference,
     router,
 )
 from service.api.services import services
 
 jobs = router("jobs")
 
+_LOGS: Final = "logs"
+_INCLUDES: Final = frozenset({*INCLUDES, _LOGS})
 _SOON: Final = {"retry-after": "1"}
 _FRESH: Final = {"cache-control": "no-cache"}
 _ID: Final = path_parameter("job_id", "id of the job")
-_BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
-
-
-@jobs.post(
-    "/v1/jobs",
-    operation_id="enqueue_job",
-    summary="Enqueue a job",
-    status_code=202,
-    response_description="enqueued",
-    responses={
-        200: answer("Job", "another job holds the unique key; this is it, with `deduplicated: true`", ["Location"]),
-        202: answer("Job", "enqueued", ["Location", "Retry-After"]),
-        **problems(
-            *_BAD_BODY,
-            "function-not-registered",
-            "unique-conflict",
-            "invalid-input",
-            "idempotency-conflict",
-            "queue-full",
-            "unavailable",
-        ),
-    },
-    openapi_extra={
-        "parameters": [
-            header_parameter("Idempotency-Key", "a repeated request with the same key makes no second job, for 24 h")
-        ],
-        "requestBody": json_request(reference("JobRequest")),
-    },
-)
-@needs(engine.Scope.ENQUEUE)
-async def enqueue_job(request: Request) -> Response:
-    """Answers at once; the job runs when a worker is free and its time has come."""
-    asked = read_job_request(await read_json(request), request.headers)
-    job = await services(request).engine.enqueue(asked)
-    headers = {"location": f"/v1/jobs/{job.id}", **({} if job.done else _SOON)}
-    return json_response(present_job(job), 200 if job.deduplicated else 202, headers)
 
 
 @jobs.get(
@@ -73,9 +38,9 @@ async def enqueue_job(request: Request) -> Response:
     summary="Get a job",
     response_description="the job as it is now",
     responses={
-        200: answer("Job", "the job as it is now", ["ETag", "Retry-After"]),
+        200: answer("Job", "the job as it is now", ["ETag", "Retry-After", "Preference-Applied"]),
         304: {"description": "unchanged since the answer with that ETag"},
-        **problems("job-not-found", "validation-failed", "unavailable"),
+        **problems("job-not-found", "job-purged", "validation-failed", "unavailable"),
     },
     openapi_extra={
         "parameters": [
@@ -83,26 +48,31 @@ async def enqueue_job(request: Request) -> Response:
             query_parameter(
                 "include",
                 "members to add, separated by commas",
-                {"type": "string", "examples": ["attempts,input,result"]},
+                {"type": "string", "examples": ["attempts,input,logs,result"]},
             ),
             header_parameter("If-None-Match", "answers 304 while the job's ETag is still this one"),
+            PREFER,
         ]
     },
 )
 @needs(engine.Scope.READ)
 async def get_job(request: Request) -> Response:
-    """`Retry-After` is there while the job is not done."""
+    """`Retry-After` is there while the job is not done.
+
+    With `Prefer: wait=N` it answers when the job is done or, with `If-None-Match`, as soon as anything of it changes.
+    Its ETag is weak: the place in the queue, in `waiting_on`, has no part in it.
+    """
     include = _include(request)
-    job = await services(request).engine.get(request.path_params["job_id"])
-    body = json_body(present_job(job, include))
-    headers = {
-        **_FRESH,
-        **({} if job.done else _SOON),
-        "etag": f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"',
-    }
-    if _matches(request.headers.get("if-none-match"), headers["etag"]):
+    known = request.headers.get("if-none-match")
+    wait = wanted_wait(request)
+    job = await _awaited(request, wait, lambda job: job.done or not (known is None or names(known, job_tag(job))))
+    headers = {**_FRESH, **({} if job.done else _SOON), **applied(wait), "etag": job_tag(job)}
+    if names(known, headers["etag"]):
         return Response(None, 304, headers)
-    return Response(body, 200, headers, "application/json")
+    shown = present_job(job, include - {_LOGS})
+    if _LOGS in include:
+        shown["logs"] = await recent_lines(services(request).engine, job)
+    return json_response(shown, headers=headers)
 
 
 @jobs.get(
@@ -112,33 +82,48 @@ async def get_job(request: Request) -> Response:
     response_description="what the function returned, as it is",
     responses={
         200: {"description": "what the function returned, as it is", "content": {"application/json": {"schema": {}}}},
-        202: answer("Job", "not done yet: the job as it is now", ["Retry-After"]),
-        **problems("job-not-found", "job-failed", "job-cancelled", "job-expired", "result-expired", "unavailable"),
+        202: answer("Job", "not done yet: the job as it is now", ["Retry-After", "Preference-Applied"]),
+        **problems(
+            "job-not-found",
+            "job-purged",
+            "job-failed",
+            "job-cancelled",
+            "job-expired",
+            "result-expired",
+            "unavailable",
+        ),
     },
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [_ID, PREFER]},
 )
 @needs(engine.Scope.READ)
 async def get_job_result(request: Request) -> Response:
-    """A job that ended without a result answers 409 with its error."""
-    try:
-        result = await services(request).engine.result(request.path_params["job_id"])
-    except engine.JobNotFinished as unfinished:
-        return json_response(present_job(unfinished.job), 202, {**_FRESH, **_SOON})
-    return json_response(result, headers=_FRESH)
+    """A job that ended without a result answers 409 with its error. `Prefer: wait=N` waits until it is done."""
+    wait = wanted_wait(request)
+    job = await _awaited(request, wait, lambda job: job.done)
+    headers = {**_FRESH, **applied(wait)}
+    if not job.done:
+        return json_response(present_job(job), 202, {**headers, **_SOON})
+    return json_response(engine.result_of(job), headers=headers)
+
+
+async def _awaited(request: Request, wait: float, until: Callable[[engine.Job], bool]) -> engine.Job:
+    """The job that the path names: at once, or when it is as wanted or `wait` is over."""
+    known, job_id = services(request).engine, request.path_params["job_id"]
+
+    def is_wanted(job: engine.Job) -> bool:
+        permit(request, function=job.function, queue=job.queue)
+        return not wait or until(job)
+
+    # Also the first look is left to the feed: thousands who begin to wait at once share few connections.
+    job = await (unless_gone(request, known.feed.wait(job_id, is_wanted, wait)) if wait else known.get(job_id))
+    is_wanted(job)
+    return job
 
 
 def _include(request: Request) -> frozenset[str]:
     given = request.query_params.get("include", "")
     asked = frozenset(part for part in given.split(",") if part)
-    if asked <= frozenset(INCLUDES):
+    if asked <= _INCLUDES:
         return asked
-    detail = f"a comma-separated list of {', '.join(INCLUDES)}"
+    detail = f"a comma-separated list of {', '.join(sorted(_INCLUDES))}"
     raise Problem("validation-failed", summary(1), [{"parameter": "include", "detail": detail, "type": "enum"}])
-
-
-def _matches(if_none_match: str | None, etag: str) -> bool:
-    """RFC 9110 section 13.1.2: weak comparison with any of the listed tags."""
-    if if_none_match is None:
-        return False
-    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
-    return if_none_match.strip() == "*" or etag in tags

@@ -1,4 +1,4 @@
-"""Closed by default: without keys only this machine is served, and only to programs, not to foreign web pages."""
+"""Closed by default: where no key is needed, only this machine is served, and no foreign web page."""
 
 import ipaddress
 from functools import lru_cache
@@ -42,7 +42,7 @@ class LocalOnly:
 def _refusal(scope: Scope) -> str | None:
     server = scope.get("server")
     if server is not None and server[1] is not None and not is_loopback(server[0]):
-        return "this address is not loopback, and there are no keys yet"
+        return "this address is not loopback, and callers need no key"
     headers = dict(scope["headers"])
     host = headers.get(b"host", b"localhost")
     if not is_loopback(_host_name(b"//" + host)):

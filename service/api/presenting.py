@@ -1,20 +1,14 @@
 """The engine's values as the JSON of the API."""
 
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 from starlette.responses import Response
 
 from service import engine
 from service.api import shapes
-
-_SECRET: Final = re.compile(
-    r"(?:^|[_\-.])(?:password|passwd|passphrase|secret|token|api_?key|private_?key|authorization|credential)s?$"
-    r"|(?:Password|Secret|Token|ApiKey|PrivateKey)$",
-)
-_REDACTED: Final = "[redacted]"
+from service.api.shapes.functions import FunctionDescription
 
 INCLUDES: Final = ("attempts", "input", "result")
 
@@ -47,18 +41,22 @@ def present_job(job: engine.Job, include: frozenset[str] = frozenset()) -> shape
         "next_attempt_at": job.next_attempt_at,
         "waiting_on": job.waiting_on,
         "progress": _present_progress(job.progress),
+        "log_lines": job.log_lines,
         "worker_id": job.worker_id,
         "unique_key": job.unique_key,
         "deduplicated": job.deduplicated,
         "tags": list(job.tags),
-        "metadata": redact(dict(job.metadata)),
-        "schedule_id": None,
-        "batch_id": None,
+        "metadata": engine.redact(dict(job.metadata)),
+        "schedule_id": job.schedule_id,
+        "after": list(job.after),
+        "on_failure": job.on_failure,
+        "batch_id": job.batch_id,
         "workflow_id": None,
         "replay_of": job.replay_of,
+        "parent_id": job.parent_id,
         "trace_id": job.trace_id,
         "error": present_error(job.error),
-        "links": {"self": f"/v1/jobs/{job.id}", "events": None, "html": None},
+        "links": {"self": f"/v1/jobs/{job.id}", "events": f"/v1/jobs/{job.id}/events", "html": None},
     }
     for member in include:
         _INCLUDE[member](job, shown)
@@ -66,9 +64,9 @@ def present_job(job: engine.Job, include: frozenset[str] = frozenset()) -> shape
 
 
 def _include_input(job: engine.Job, shown: shapes.Job) -> None:
-    shown["input"] = redact(dict(job.input))
+    shown["input"] = engine.redact(dict(job.input))
     if job.args:
-        shown["args"] = redact(list(job.args))
+        shown["args"] = engine.redact(list(job.args))
 
 
 def _include_attempts(job: engine.Job, shown: shapes.Job) -> None:
@@ -134,7 +132,7 @@ def present_file(file: engine.StoredFile) -> shapes.File:
     }
 
 
-def present_function(function: engine.Function) -> shapes.Function:
+def present_function(function: engine.Function) -> FunctionDescription:
     """Builds two schemas, which takes about a millisecond: keep the answer."""
     return {
         "name": function.name,
@@ -147,13 +145,3 @@ def present_function(function: engine.Function) -> shapes.Function:
         "output_schema": function.output_schema(),
         "links": {"self": f"/v1/functions/{function.name}"},
     }
-
-
-def redact(value: Any) -> Any:
-    """`value` with every member that is named like a secret replaced; the value itself is left alone."""
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value).items()
-        return {key: _REDACTED if _SECRET.search(key) else redact(member) for key, member in members}
-    if isinstance(value, list):
-        return [redact(member) for member in cast("list[Any]", value)]
-    return value

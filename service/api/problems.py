@@ -19,20 +19,28 @@ from service.api.presenting import present_error
 MEDIA_TYPE: Final = "application/problem+json"
 MOST_ERRORS: Final = 50
 _LONGEST_POINTER: Final = 256
+_ARGUMENTS: Final = ("/input", "/args")
+"""Where a pointer to an argument of the function begins; any other is to what the caller asks besides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem. `retry_after`: seconds after which the same request may work."""
+    """One kind of problem. `retry_after`: seconds after which the same request may work.
+
+    `challenge`: what WWW-Authenticate says of the key (RFC 6750).
+    """
 
     status: int
     code: str
     title: str
     hint: str
     retry_after: int | None = None
+    challenge: str | None = None
 
 
 _ASK_STATE = "GET the job to see its state."
+_WRONG_KEY = 'Bearer error="invalid_token"'
+_NOT_ALLOWED = Kind(403, "not-allowed", "The key is for other functions or queues", "Use a key that lists this one.")
 _RETRY_IT = "POST /v1/jobs/{id}/retry runs it again under the same id."
 
 ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType(
@@ -50,6 +58,7 @@ ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType
         engine.JobNotFound: Kind(
             404, "job-not-found", "No such job", "Check the id; finished jobs are purged after their retention."
         ),
+        engine.JobPurged: Kind(410, "job-purged", "The job is no longer kept", "Nothing more will be known of it."),
         engine.JobNotFinished: Kind(409, "job-not-finished", "The job has not finished", "Ask again later.", 1),
         engine.JobAlreadyFinished: Kind(
             409,
@@ -58,6 +67,10 @@ ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType
             "A finished job cannot be changed. " + _ASK_STATE,
         ),
         engine.JobNotWaiting: Kind(409, "job-not-waiting", "The job is not in a state that allows this", _ASK_STATE),
+        engine.JobChanged: Kind(
+            412, "job-changed", "The job was changed meanwhile", "GET it and send its ETag as If-Match."
+        ),
+        engine.JobRunning: Kind(409, "job-running", "The job runs", "Cancel it first."),
         engine.JobNotSucceeded: Kind(409, "job-not-succeeded", "The job ended without a result", _RETRY_IT),
         engine.JobFailed: Kind(409, "job-failed", "The job failed", "`error` says why. " + _RETRY_IT),
         engine.JobCancelled: Kind(409, "job-cancelled", "The job was cancelled", _RETRY_IT),
@@ -68,6 +81,7 @@ ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType
         engine.UniqueConflict: Kind(
             409, "unique-conflict", "Another job holds the unique key", "`job_id` is that job; on_conflict decides."
         ),
+        engine.UniqueForeign: _NOT_ALLOWED,
         engine.IdempotencyConflict: Kind(
             422,
             "idempotency-conflict",
@@ -75,12 +89,38 @@ ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType
             "Use a new key per request.",
         ),
         engine.QueueFull: Kind(429, "queue-full", "The queue is full", "Wait until workers have caught up.", 5),
+        engine.ScheduleNotFound: Kind(
+            404, "schedule-not-found", "No such schedule", "GET /v1/schedules lists all of them."
+        ),
+        engine.ScheduleChanged: Kind(
+            412, "schedule-changed", "The schedule was changed meanwhile", "GET it and send its ETag as If-Match."
+        ),
+        engine.DeclaredInCode: Kind(
+            409, "declared-in-code", "The schedule is declared in code", "Pause, resume or trigger it; edit the code."
+        ),
+        engine.BatchNotFound: Kind(
+            404, "batch-not-found", "No such batch", "Check the id; batches are purged after ARQADE_FAILED_TTL."
+        ),
+        engine.BatchRefused: Kind(
+            422, "batch-refused", "Nothing of the batch was enqueued", "`errors` says why; mode=partial skips those."
+        ),
         engine.FileNotFound: Kind(
             404, "file-not-found", "No such file", "POST /v1/uploads stores a file and names its id."
         ),
         engine.FileTooLarge: Kind(
             413, "file-too-large", "The file is too large", "ARQADE_MAX_UPLOAD sets the limit in bytes."
         ),
+        engine.KeyNotFound: Kind(404, "key-not-found", "No such key", "GET /v1/keys lists all of them."),
+        engine.KeyInvalid: Kind(
+            401, "key-invalid", "The key is not valid", "`arqade key create` makes one.", None, _WRONG_KEY
+        ),
+        engine.KeyExpired: Kind(
+            401, "key-expired", "The key has expired", "`arqade key create` makes one.", None, _WRONG_KEY
+        ),
+        engine.SecretMissing: Kind(
+            503, "secret-missing", "Sensitive arguments cannot be taken", "Set ARQADE_SECRET, in API and workers alike."
+        ),
+        engine.NoEngine: Kind(500, "internal-error", "Internal error", "Report it with the request_id."),
         engine.StaleLease: Kind(409, "stale-lease", "Another attempt owns the job", _ASK_STATE),
         engine.WorkerNotFound: Kind(
             404, "worker-not-found", "No such worker", "Workers are forgotten soon after they end."
@@ -101,19 +141,30 @@ EDGE: Final[Mapping[str, Kind]] = MappingProxyType(
             Kind(
                 400, "malformed-multipart", "The form cannot be read", "Send one part named 'file': curl -F file=@PATH"
             ),
-            Kind(403, "not-local", "Only local callers are served", "ARQADE_INSECURE=1 serves everybody without keys."),
+            Kind(401, "key-missing", "A key is needed", "Send Authorization: Bearer arq_….", None, "Bearer"),
+            Kind(403, "not-local", "Only local callers are served", "ARQADE_REQUIRE_KEYS=1 serves others, by key."),
+            Kind(403, "scope-missing", "The key does not allow this", "`arqade key create` makes one that does."),
+            _NOT_ALLOWED,
+            Kind(403, "beyond-own-key", "This is beyond your own key", "Keys make and revoke what can do no more."),
             Kind(404, "not-found", "Nothing at this path", "/docs lists the endpoints."),
             Kind(404, "check-not-found", "No such check", "GET /readyz lists the checks."),
             Kind(405, "method-not-allowed", "The method is not allowed here", "The Allow header lists those that are."),
+            Kind(408, "body-timeout", "The body came in too slowly", "ARQADE_BODY_TIMEOUT sets how long it may take."),
             Kind(413, "body-too-large", "The body is too large", "ARQADE_MAX_BODY sets the limit in bytes."),
+            Kind(413, "batch-too-large", "The batch has too many jobs", "Send up to 10,000 jobs in one call."),
             Kind(
                 415,
                 "unsupported-media-type",
                 "The content type is not supported",
                 "Send Content-Type: application/json.",
             ),
+            Kind(415, "unsupported-encoding", "Compressed bodies are not taken", "Send it without Content-Encoding."),
             Kind(422, "validation-failed", "The request does not fit", "`errors` says where; /docs has the schema."),
             Kind(422, "empty-upload", "The upload is empty", "curl -F file=@PATH, or --data-binary @PATH with ?name="),
+            Kind(431, "head-too-large", "The head of the request is too large", "Send fewer or shorter header fields."),
+            Kind(429, "rate-limited", "Too many requests", "ARQADE_RATE_LIMIT sets how many a key may make.", 1),
+            Kind(429, "too-many-streams", "Too many streams", "ARQADE_MAX_STREAMS sets how many may be open.", 5),
+            Kind(429, "too-many-failures", "Too many wrong keys", "Wait, and send a key that is valid.", 1),
             Kind(500, "internal-error", "Internal error", "Report it with the request_id."),
             Kind(503, "not-ready", "Not ready", "`checks` says what is missing.", 1),
             Kind(507, "insufficient-storage", "The disk is nearly full", "Free space below ARQADE_DATA_DIR."),
@@ -128,6 +179,7 @@ class Problem(Exception):  # named as in RFC 9457
 
     def __init__(self, code: str, detail: str, errors: Iterable[shapes.ProblemError] = (), **more: Any) -> None:
         self.kind = EDGE[code]
+        self.headers: dict[str, str] = {}
         self.detail = detail
         self.errors = list(errors)
         self.more = more
@@ -136,29 +188,48 @@ class Problem(Exception):  # named as in RFC 9457
 
 def problem_response(scope: Scope, problem: Problem) -> Response:
     """Render a problem of the edge."""
-    return render(scope, problem.kind, problem.detail, problem.errors, problem.more)
+    response = render(scope, problem.kind, problem.detail, problem.errors, problem.more)
+    response.headers.update(problem.headers)
+    return response
 
 
 def engine_response(scope: Scope, error: engine.ArqadeError) -> Response:
     """Render an error of the engine by the table; one that is not in it shows nothing of itself."""
-    kind = next(ENGINE_ERRORS[cls] for cls in type(error).__mro__ if cls in ENGINE_ERRORS)
+    kind, detail, errors, more = explained(error)
     if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         raise error
+    return render(scope, kind, detail, errors, more)
+
+
+def explained(error: Problem | engine.ArqadeError) -> tuple[Kind, str, list[shapes.ProblemError], Mapping[str, Any]]:
+    """Kind, detail, errors and extension members of whatever may be wrong."""
+    if isinstance(error, Problem):
+        return error.kind, error.detail, error.errors, error.more
+    kind = next(ENGINE_ERRORS[cls] for cls in type(error).__mro__ if cls in ENGINE_ERRORS)
     errors: list[shapes.ProblemError] = []
     detail = str(error)
     if isinstance(error, engine.InvalidInput):
         errors = [{"pointer": p.pointer, "detail": p.detail, "type": p.type} for p in error.problems[:MOST_ERRORS]]
         detail = summary(len(error.problems))
-    return render(scope, kind, detail, errors, _more(error))
+        if not all(problem.pointer.startswith(_ARGUMENTS) for problem in error.problems):
+            kind = EDGE["validation-failed"]
+    return kind, detail, errors, _more(error)
 
 
 def _more(error: engine.ArqadeError) -> dict[str, Any]:
     match error:
         case engine.FunctionNotRegistered():
             return {"did_you_mean": error.did_you_mean}
-        case engine.UniqueConflict():
+        case engine.UniqueConflict() | engine.JobPurged():
             return {"job_id": error.job_id}
-        case engine.JobNotSucceeded() | engine.JobAlreadyFinished() | engine.JobNotWaiting() | engine.JobNotFinished():
+        case (
+            engine.JobNotSucceeded()
+            | engine.JobAlreadyFinished()
+            | engine.JobNotWaiting()
+            | engine.JobNotFinished()
+            | engine.JobChanged()
+            | engine.JobRunning()
+        ):
             job = error.job
             return {"job_id": job.id, "state": job.state, "error": present_error(job.error)}
         case _:
@@ -184,6 +255,8 @@ def render(
     headers = {"cache-control": "no-store"}
     if kind.retry_after is not None:
         headers["retry-after"] = str(kind.retry_after)
+    if kind.challenge is not None:
+        headers["www-authenticate"] = kind.challenge
     return Response(orjson.dumps(body), kind.status, headers, MEDIA_TYPE)
 
 

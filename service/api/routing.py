@@ -5,12 +5,15 @@ parameters one by one and open three exit stacks per call, which costs more than
 What it would learn from the signature is declared here: parameters, the body and every answer.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from fastapi import APIRouter
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
-from starlette.routing import BaseRoute, Route
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.access import Handler, guarded, scope_of
 from service.api.problems import EDGE, ENGINE_ERRORS, MEDIA_TYPE
@@ -18,16 +21,46 @@ from service.api.problems import EDGE, ENGINE_ERRORS, MEDIA_TYPE
 Answers = dict[int | str, dict[str, Any]]
 
 
-class _Endpoint(APIRoute):
+class _Guarded(APIRoute):
+    """Says in the OpenAPI document what its scope means for callers."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        scope = scope_of(endpoint)
+        if scope is not None:
+            options["responses"] = _merged(options.get("responses") or {}, problems(*_OF_THE_DOOR))
+            key_or_local: list[dict[str, list[str]]] = [{"key": [scope]}, {}]
+            options["openapi_extra"] = {**(options.get("openapi_extra") or {}), "security": key_or_local}
+        super().__init__(path, endpoint, **options)
+
+
+class _Endpoint(_Guarded):
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = _lean(self.get_route_handler())
+
     def get_route_handler(self) -> Handler:
         return guarded(cast("Handler", self.endpoint), scope_of(self.endpoint))
 
 
-class _Injected(APIRoute):
+def _lean(handler: Handler) -> ASGIApp:
+    """Without the exit stacks of dependencies. What is raised is answered further out, by the same handlers."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app
+
+
+class _Injected(_Guarded):
     """With FastAPI's dependencies, for endpoints that are called rarely and need them."""
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **options)
+        self.app = AsyncExitStackMiddleware(self.app)
+
     def get_route_handler(self) -> Handler:
-        return guarded(cast("Handler", super().get_route_handler()), scope_of(self.endpoint))
+        return guarded(super().get_route_handler(), scope_of(self.endpoint))
 
 
 def router(tag: str) -> APIRouter:
@@ -47,7 +80,7 @@ def flat(routers: Iterable[APIRouter]) -> list[BaseRoute]:
     """
     routes = [route for one in routers for route in one.routes if isinstance(route, APIRoute)]
     heads = [
-        Route(route.path, route.get_route_handler(), methods=["HEAD"], include_in_schema=False)
+        type(route)(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
         for route in routes
         if "GET" in (route.methods or ())
     ]
@@ -73,23 +106,51 @@ def answer(shape: str, description: str, headers: Iterable[str] = ()) -> dict[st
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Location": {"description": "where the new resource is", "schema": {"type": "string"}},
     "Retry-After": {"description": "seconds after which asking again makes sense", "schema": {"type": "integer"}},
+    "Preference-Applied": {"description": "the `Prefer` that was followed", "schema": {"type": "string"}},
+    "Idempotent-Replayed": {
+        "description": "`true` when the Idempotency-Key had been used for this request before",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
     "ETag": {"description": "changes when the answer does; for If-None-Match", "schema": {"type": "string"}},
 }
 
+_OF_THE_DOOR: Final = (
+    "key-missing",
+    "key-invalid",
+    "key-expired",
+    "scope-missing",
+    "not-allowed",
+    "rate-limited",
+    "too-many-failures",
+    "unavailable",
+)
+
 _KINDS: Final = {kind.code: kind for kind in (*ENGINE_ERRORS.values(), *EDGE.values())}
 _EVERYWHERE: Final = ("not-local", "internal-error")
+_OF_THE_BODY_GUARD: Final = ("body-timeout", "unsupported-encoding")
 
 
 def problems(*codes: str) -> Answers:
     """The problems that an endpoint may answer with, for OpenAPI, by their codes."""
     found: Answers = {}
-    for kind in (_KINDS[code] for code in (*codes, *_EVERYWHERE)):
+    guarded_body = _OF_THE_BODY_GUARD if "body-too-large" in codes else ()
+    for kind in (_KINDS[code] for code in (*codes, *guarded_body, *_EVERYWHERE)):
         known = found.get(kind.status, {}).get("description")
         found[kind.status] = {
             "description": f"{known}, `{kind.code}`" if known else f"`{kind.code}`",
             "content": {MEDIA_TYPE: {"schema": reference("Problem")}},
         }
     return found
+
+
+def _merged(own: Answers, more: Answers) -> Answers:
+    """Both, where one status stands for problems of either."""
+    merged = dict(own)
+    for status, described in more.items():
+        codes = merged.get(status, {}).get("description", "").split(", ")
+        new = [code for code in described["description"].split(", ") if code not in codes]
+        merged[status] = {**described, "description": ", ".join(filter(None, [*codes, *new]))}
+    return merged
 
 
 def path_parameter(name: str, description: str) -> dict[str, Any]:

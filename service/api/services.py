@@ -7,8 +7,11 @@ from typing import cast
 
 from starlette.requests import Request
 
-from service.api import shapes
+from service.api.door import Door
+from service.api.event_frames import Frames
+from service.api.open_streams import OpenStreams
 from service.api.presenting import present_function
+from service.api.shapes.functions import FunctionDescription
 from service.engine import Engine, FileStore
 from service.settings import Settings
 
@@ -20,8 +23,23 @@ class Services:
     settings: Settings
 
     @cached_property
-    def functions(self) -> Mapping[str, shapes.Function]:
-        """Every function as the API shows it, sorted by name. They are the same for the life of the process."""
+    def door(self) -> Door:
+        """Lets callers in."""
+        return Door(self.engine.credentials, self.settings)
+
+    @cached_property
+    def streams(self) -> OpenStreams:
+        """Those of this process."""
+        return OpenStreams(self.settings.max_streams, self.settings.max_streams_per_caller)
+
+    @cached_property
+    def frames(self) -> Frames:
+        """Events as all streams of `/v1/events` show them."""
+        return Frames()
+
+    @cached_property
+    def functions(self) -> Mapping[str, FunctionDescription]:
+        """Every function as the API describes it, sorted by name. They are the same for the life of the process."""
         return {function.name: present_function(function) for function in self.engine.functions}
 
 

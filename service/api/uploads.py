@@ -11,10 +11,11 @@ from starlette.responses import FileResponse, Response
 
 from service.api.access import needs
 from service.api.bodies import content_length
+from service.api.conditional import names
 from service.api.form_file import FormFile
 from service.api.presenting import json_response, present_file
 from service.api.problems import Problem
-from service.api.routing import answer, path_parameter, problems, query_parameter, router
+from service.api.routing import answer, header_parameter, path_parameter, problems, query_parameter, router
 from service.api.services import Services, services
 from service.engine import FileTooLarge, Scope
 
@@ -45,7 +46,14 @@ _BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
     response_description="stored",
     responses={
         201: answer("File", "stored", ["Location"]),
-        **problems("malformed-multipart", "file-too-large", "empty-upload", "insufficient-storage"),
+        **problems(
+            "malformed-multipart",
+            "body-timeout",
+            "file-too-large",
+            "unsupported-encoding",
+            "empty-upload",
+            "insufficient-storage",
+        ),
     },
     openapi_extra={
         "parameters": [
@@ -135,23 +143,32 @@ def _disk_full() -> Problem:
     response_description="the file's bytes",
     responses={
         200: {"description": "the file's bytes", "content": {"*/*": _BYTES}},
+        304: {"description": "`If-None-Match` names the file that there is"},
         **problems("file-not-found"),
     },
-    openapi_extra={"parameters": [path_parameter("file_id", "id of the file")]},
+    openapi_extra={
+        "parameters": [
+            path_parameter("file_id", "id of the file"),
+            header_parameter("If-None-Match", "the ETag that you have; 304 while the file is that one"),
+        ]
+    },
 )
 @needs(Scope.READ)
 async def get_file(request: Request) -> Response:
     """Always as an attachment: what others uploaded is never shown as a page of ours."""
     files = services(request).files
     stored = await files.get(request.path_params["file_id"])
+    tag = f'"{stored.sha256}"'
     headers = {
         "content-type": stored.content_type,
-        "etag": f'"{stored.sha256}"',
+        "etag": tag,
         "x-content-type-options": "nosniff",
         "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "private, no-cache",
         "accept-ranges": "none",
     }
+    if names(request.headers.get("if-none-match"), tag):
+        return Response(None, 304, {"etag": tag, "cache-control": headers["cache-control"]})
     # Starlette answers a bad Range in plain text; without the header it sends the whole file, as RFC 9110 allows.
     request.scope["headers"] = [field for field in request.scope["headers"] if field[0] != b"range"]
     return FileResponse(await files.path(stored.id), headers=headers, filename=stored.name)

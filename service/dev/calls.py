@@ -1,24 +1,35 @@
 """Calls of the HTTP API from the command line, with failures as exit codes."""
 
 import asyncio
+import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
+import click
 import httpx
 
-from service.dev.running import find_running
+from service.dev.running import default_folder, find_running
 
 Fields = dict[str, Any]
 """A JSON object."""
 
-POLL: Final = 0.2
+_LONG_POLL: Final = 50
+_BREATH: Final = 0.05
+"""Between two looks at a job: one that tells its progress all the time is not asked all the time."""
+_RESTART: Final = 30.0
+"""Seconds that an API may be away in the middle of a wait."""
+_AGAIN: Final = 0.5
+_PAGE: Final = 500
 _PATIENCE: Final = httpx.Timeout(10, read=75)  # longer than the longest `Prefer: wait`
+_TOKEN: Final = re.compile(r"[!-~]+")
+_NO_SEGMENTS: Final = frozenset({"", ".", ".."})
 
 
 class Exit(IntEnum):
@@ -44,12 +55,14 @@ class CallError(Exception):
         super().__init__(text)
 
 
-_CODES: Final = {
+_CODES: Final[Mapping[int, Exit]] = {
     HTTPStatus.UNAUTHORIZED: Exit.NOT_ALLOWED,
     HTTPStatus.FORBIDDEN: Exit.NOT_ALLOWED,
     HTTPStatus.NOT_FOUND: Exit.NOT_FOUND,
     HTTPStatus.GONE: Exit.NOT_FOUND,
     HTTPStatus.CONFLICT: Exit.CONFLICT,
+    HTTPStatus.PRECONDITION_FAILED: Exit.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Exit.USAGE,
     HTTPStatus.SERVICE_UNAVAILABLE: Exit.UNREACHABLE,
 }
 _ENDED: Final = {
@@ -67,52 +80,135 @@ def exit_code(job: Fields) -> Exit:
 
 def find_url(folder: Path) -> str:
     """Where the API is: `$ARQADE_URL`, else the running development stack. Raises CallError."""
-    if url := os.environ.get("ARQADE_URL"):
-        return url.rstrip("/")
+    if url := os.environ.get("ARQADE_URL", "").strip():
+        return _checked(url).rstrip("/")
     if running := find_running(folder):
         return running.url
     raise CallError("no API is known: start `arqade dev`, or set ARQADE_URL", Exit.UNREACHABLE)
 
 
+def _checked(url: str) -> str:
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL:  # its text quotes the URL, and that may hold a password
+        raise CallError("ARQADE_URL is no URL", Exit.USAGE) from None
+    return url
+
+
+def shown(url: str | httpx.URL) -> str:
+    """A URL as it may be printed: without the user and the password in it."""
+    return str(httpx.URL(url).copy_with(userinfo=b""))
+
+
+def segment(text: str) -> str:
+    """What somebody typed, as one segment of a path. Raises click.UsageError for what can be none."""
+    # The API unquotes a path before it looks for the route: a slash would lead elsewhere all the same.
+    if text in _NO_SEGMENTS or "/" in text:
+        raise click.UsageError(f"{text!r} is no id and no name")
+    return quote(text, safe="", errors="replace")
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client for the API at `url`, with the token of `$ARQADE_TOKEN` if there is one."""
-    token = os.environ.get("ARQADE_TOKEN")
+    """A client for the API at `url`, with the token of `$ARQADE_TOKEN` if there is one. Raises CallError."""
+    token = _token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     # A proxy of the environment has no business with a stack on this machine.
-    outside = urlsplit(url).hostname not in ("127.0.0.1", "localhost", "::1")
+    outside = httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1")
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_PATIENCE, trust_env=outside) as client:
+        yield client
+
+
+def _token() -> str:
+    token = os.environ.get("ARQADE_TOKEN", "").strip()
+    if token and not _TOKEN.fullmatch(token):  # httpx would say so by quoting it
+        raise CallError("ARQADE_TOKEN is no token: what `arqade key create` prints is one word", Exit.NOT_ALLOWED)
+    return token
+
+
+@asynccontextmanager
+async def api() -> AsyncGenerator[httpx.AsyncClient]:
+    """A client for the API that is meant here. Raises CallError."""
+    async with connected(await asyncio.to_thread(find_url, default_folder())) as client:
         yield client
 
 
 async def call(client: httpx.AsyncClient, method: str, path: str, **request: Any) -> httpx.Response:
     """One request. Raises CallError when nothing answers or the answer is a problem."""
-    try:
+    with _unreachable(client):
         response = await client.request(method, path, **request)
-    except (httpx.TransportError, httpx.InvalidURL) as error:
-        text = f"{client.base_url} does not answer ({type(error).__name__}: {error})"
-        raise CallError(text, Exit.UNREACHABLE) from None
-    if response.is_error:
-        raise CallError(_problem_text(response), _CODES.get(HTTPStatus(response.status_code), Exit.ERROR))
+    if _accepted(response).content and "json" not in response.headers.get("Content-Type", ""):
+        raise CallError(f"{shown(client.base_url)} answers, but is not Arqade's API", Exit.UNREACHABLE)
     return response
 
 
-async def watch_job(client: httpx.AsyncClient, job_id: str) -> AsyncIterator[Fields]:
-    """The job as it stands, again and again, until it is done. Raises CallError."""
+async def listed(client: httpx.AsyncClient, path: str) -> list[Fields]:
+    """Every page of a list. Raises CallError."""
+    found: list[Fields] = []
+    query: dict[str, Any] = {"limit": _PAGE}
     while True:
-        response = await call(client, "GET", f"/v1/jobs/{job_id}")
-        job = cast("Fields", response.json())
-        yield job
-        if job["done"]:
-            return
-        await asyncio.sleep(_pause(response))
+        answer = cast("Fields", (await call(client, "GET", path, params=query)).json())
+        found += answer["data"]
+        if not answer["has_more"]:
+            return found
+        query["cursor"] = answer["next_cursor"]
 
 
-def _pause(response: httpx.Response) -> float:
+async def streamed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[Fields, None]:
+    """What the API tells as it happens, until it ends the stream. Raises CallError."""
+    with _unreachable(client):
+        async with client.stream("GET", path, headers={"Accept": "application/x-ndjson"}) as response:
+            if not response.is_success:
+                await response.aread()
+            async for line in _accepted(response).aiter_lines():
+                if line.strip():
+                    yield json.loads(line)
+
+
+async def watch_job(client: httpx.AsyncClient, job_id: str) -> AsyncIterator[Fields]:
+    """The job as it stands now and after each change, until it is done. Raises CallError.
+
+    An API that answered once may be away for as long as a restart takes.
+    """
+    path = f"/v1/jobs/{segment(job_id)}"
+    response = await call(client, "GET", path)
+    while True:
+        if response.status_code != HTTPStatus.NOT_MODIFIED:
+            job = cast("Fields", response.json())
+            yield job
+            if job["done"]:
+                return
+        headers = {"Prefer": f"wait={_LONG_POLL}", "If-None-Match": response.headers["ETag"]}
+        await asyncio.sleep(_BREATH)
+        response = await _patiently(client, path, headers)
+
+
+async def _patiently(client: httpx.AsyncClient, path: str, headers: Fields) -> httpx.Response:
+    loop = asyncio.get_running_loop()
+    away_since: float | None = None
+    while True:
+        try:
+            return await call(client, "GET", path, headers=headers)
+        except CallError as error:
+            away_since = away_since or loop.time()
+            if error.code is not Exit.UNREACHABLE or loop.time() - away_since > _RESTART:
+                raise
+        await asyncio.sleep(_AGAIN)
+
+
+@contextmanager
+def _unreachable(client: httpx.AsyncClient) -> Generator[None]:
     try:
-        return min(max(float(response.headers.get("Retry-After", POLL)), 0.0), 60.0)
-    except ValueError:  # the other form of the header, a date
-        return POLL
+        yield
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        text = f"{shown(client.base_url)} does not answer ({type(error).__name__}: {error})"
+        raise CallError(text, Exit.UNREACHABLE) from None
+
+
+def _accepted(response: httpx.Response) -> httpx.Response:
+    if response.is_success or response.status_code == HTTPStatus.NOT_MODIFIED:
+        return response
+    raise CallError(_problem_text(response), _CODES.get(response.status_code, Exit.ERROR))
 
 
 def _problem_text(response: httpx.Response) -> str:
@@ -124,4 +220,4 @@ def _problem_text(response: httpx.Response) -> str:
             parts.append(str(problem["hint"]))
         return "\n  ".join(parts)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{response.request.url} answered {response.status_code}"
+        return f"{shown(response.request.url)} answered {response.status_code}"

@@ -32,6 +32,8 @@ async def develop(options: Options) -> None:
     try:
         async with running_stack(options, say) as stack:
             with announced(stack.folder, stack.url):
+                if stack.mail:
+                    say(f"mail is kept in {_short(stack.mail)}, not sent; ARQADE_SMTP_URL names a server that sends it")
                 print("\n".join(four_lines(stack, asked_port=options.port)), flush=True)  # noqa: T201  # data
                 stack.be_loud()
                 await asyncio.Event().wait()

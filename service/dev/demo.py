@@ -11,8 +11,9 @@ from typing import Final, cast
 import httpx
 from rich.console import Console
 
-from service.dev.calls import CallError, Exit, Fields, call, connected, exit_code, find_url, watch_job
+from service.dev.calls import CallError, Exit, Fields, call, connected, exit_code, find_url, shown, watch_job
 from service.dev.command import say
+from service.dev.printable import printable
 from service.dev.progress_view import Update, progress_view
 from service.dev.stack import Options, running_stack
 from service.dev.summary import WIDTH_OF_A_FILE, print_summary
@@ -52,7 +53,7 @@ async def _stack(options: Options) -> AsyncGenerator[str]:
             yield stack.url
             say("the stack of the demo stops now; `arqade dev` starts one that stays")
     else:
-        say(f"using the stack at {url}")
+        say(f"using the stack at {shown(url)}")
         yield url
 
 
@@ -76,7 +77,7 @@ async def _upload(client: httpx.AsyncClient, file: Path, update: Update) -> Fiel
 def _show(job: Fields, update: Update) -> None:
     progress = cast("Fields | None", job["progress"])
     if progress:
-        update(progress["current"], progress["total"], progress["message"] or "")
+        update(progress["current"], progress["total"], printable(progress["message"] or ""))
 
 
 def _why(job: Fields) -> str:
@@ -91,6 +92,7 @@ def _print(result: Fields, url: str, job: Fields, *, as_json: bool) -> None:
         return
     output = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
     print_summary(output, result)
+    base = shown(url)
     for name, path in (("job", ""), ("result", "/result")):
-        output.print(f"{name:<7} {url}/v1/jobs/{job['id']}{path}", highlight=False, soft_wrap=True)
-    output.print(f"docs    {url}/docs", highlight=False, soft_wrap=True)
+        output.print(f"{name:<7} {base}/v1/jobs/{job['id']}{path}", highlight=False, soft_wrap=True)
+    output.print(f"docs    {base}/docs", highlight=False, soft_wrap=True)

@@ -72,6 +72,15 @@ def answers(url: str) -> bool:
         return False
 
 
+def running_in(folder: Path) -> str | None:
+    """The URL of the server that runs in `folder`, if one does."""
+    try:
+        url = (folder / "redis.lock").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return url if url and answers(url) else None
+
+
 def claim(
     folder: Path, *, program: Path | None = None, durable: bool = True, patience: float = 10.0
 ) -> RedisServer | str:

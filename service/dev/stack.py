@@ -14,6 +14,7 @@ from typing import Final, cast
 from service.dev.child import Child, Program, Say
 from service.dev.leash import leashed
 from service.dev.listener import address, answers_http, listen
+from service.dev.mail_catcher import Mail, caught_mail
 from service.dev.redis_server import RedisServer, claim
 from service.dev.reload import watch
 
@@ -26,7 +27,7 @@ GRACE: Final = "ARQADE_GRACE_PERIOD"
 SHORT_GRACE: Final = "5s"
 
 # Whoever says where Redis is, in one of the ways that Settings knows, gets no embedded one.
-_EXTERNAL: Final = ("ARQADE_REDIS_URL", "ARQADE_REDIS_URL_FILE", "ARQADE_REDIS_SENTINEL")
+EXTERNAL: Final = ("ARQADE_REDIS_URL", "ARQADE_REDIS_URL_FILE", "ARQADE_REDIS_SENTINEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,12 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A stack that answers. `redis` says for people which server it uses."""
+    """A stack that answers. `redis` says for people which server it uses; `mail` is where mail is kept, not sent."""
 
     url: str
     folder: Path
     redis: str
+    mail: Path | None
     children: tuple[Child, ...]
 
     def be_loud(self) -> None:
@@ -88,8 +90,8 @@ async def _running(options: Options, say: Say) -> AsyncGenerator[Stack]:
         folder = _folder(options, resources)
         listener = resources.enter_context(listen(options.port))
         redis = _choose_redis(folder, resources)
-        programs = _programs(redis, folder, listener.fileno())
-        async with asyncio.TaskGroup() as tasks:
+        async with caught_mail(folder / "mail") as mail, asyncio.TaskGroup() as tasks:
+            programs = _programs(redis, mail, folder, listener.fileno())
             database = [Child(_redis_program(redis.server), tasks, say)] if redis.server else []
             children = [Child(program, tasks, say) for program in programs]
             watching: asyncio.Task[None] | None = None
@@ -99,7 +101,7 @@ async def _running(options: Options, say: Say) -> AsyncGenerator[Stack]:
                     tasks.create_task(child.keep())
                 if options.reload:
                     watching = tasks.create_task(watch(children, say))
-                yield Stack(address(listener), folder, redis.description, (*database, *children))
+                yield Stack(address(listener), folder, redis.description, mail.folder, (*database, *children))
             finally:
                 if watching:
                     watching.cancel()
@@ -115,7 +117,7 @@ def _folder(options: Options, resources: ExitStack) -> Path:
 
 
 def _choose_redis(folder: Path, resources: ExitStack) -> _Redis:
-    if any(os.environ.get(name) for name in _EXTERNAL):
+    if any(os.environ.get(name) for name in EXTERNAL):
         return _Redis(os.environ, "the one that the environment names")
     found = claim(folder / "redis")
     # Credentials meant for another server must not reach this one.
@@ -130,10 +132,11 @@ def _redis_program(server: RedisServer) -> Program:
     return Program("redis", server.argv, os.environ, [server.lock])
 
 
-def _programs(redis: _Redis, folder: Path, listener: int) -> list[Program]:
+def _programs(redis: _Redis, mail: Mail, folder: Path, listener: int) -> list[Program]:
     environment = {
         GRACE: SHORT_GRACE,
         **redis.environment,
+        **mail.environment,
         "ARQADE_DATA_DIR": str(folder),
         "ARQADE_ENVIRONMENT": "dev",
         "PYTHONUNBUFFERED": "1",

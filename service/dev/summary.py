@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from service.dev.printable import printable
+
 WIDTH_OF_A_FILE: Final = 150
 _LONGEST: Final = 24
 _TOP: Final = 3
@@ -15,7 +17,8 @@ _TOP: Final = 3
 def print_summary(console: Console, result: dict[str, Any]) -> None:
     """Print what the job found out: a line for each column of the file."""
     counts = f"{result['rows']:,} rows, {len(result['columns'])} columns, {result['size']:,} bytes"
-    table = Table(title=f"{result['file']}: {counts}", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    title = Text(f"{printable(result['file'])}: {counts}", style="table.title")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("column", "type"):
         table.add_column(heading, no_wrap=True)
     for heading in ("nulls", "distinct", "min", "max", "mean"):
@@ -23,7 +26,7 @@ def print_summary(console: Console, result: dict[str, Any]) -> None:
     table.add_column("top values")
     for column in result["columns"]:
         # A line for each column also where the terminal is narrow: what does not fit is cut.
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in _cells(column)))
+        table.add_row(*(Text(printable(cell), no_wrap=True, overflow="ellipsis") for cell in _cells(column)))
     console.print(table)
 
 

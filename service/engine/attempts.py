@@ -4,20 +4,24 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import structlog
 from redis.exceptions import RedisError
 
+from service.engine.child_queue import ChildQueue
 from service.engine.claim import Claimed
 from service.engine.clock import RedisClock
-from service.engine.context import Context
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
+from service.engine.inside.contexts import Contexts
+from service.engine.inside.job_log import JobLog, LogWriter
+from service.engine.inside.progress import ProgressReporter
+from service.engine.inside.shielded import shielded
 from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
 from service.engine.plan import Plan
-from service.engine.progress import ProgressReporter
-from service.engine.run import Run, context_of, interrupted, perform, prepare
+from service.engine.run import Run, interrupted, perform, prepare
 from service.engine.scripts import Argument, Scripts
 from service.engine.settle import settle
 from service.engine.slots import Slots
@@ -40,16 +44,19 @@ class Attempts:
 
     def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
         self.plan = plan
-        self.slots = Slots(plan.slots)
+        self.slots = Slots(plan.slots, plan.processes)
         self.started = 0
         self.ended = 0
         self._ready: deque[tuple[float, Run]] = deque()
+        self._for_children = ChildQueue(plan.processes, plan.slots)
         self._sampled_at, self._sampled, self._turnover = time.monotonic(), 0, 0.0
         self.wake_when_free = False
         self.wake_when_idle = False
         self._clock = clock
         self._wake = wake
         self._scripts = scripts
+        self._contexts = Contexts(scripts, plan)
+        self._logs = LogWriter(scripts, clock, events_kept=plan.events_kept)
         self._lane = scripts.lane()
         self._finisher = Finisher(
             self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
@@ -85,6 +92,10 @@ class Attempts:
             self._settle(run, interrupted(asyncio.CancelledError(), run))
         elif self.slots.full(run.function, registration.max_concurrency):
             self._settle(run, Unserved(_BUSY_DELAY))
+        elif registration.in_process and not self.slots.child_free:
+            again = self._for_children.add(run)
+            if again is not None:
+                self._settle(run, Unserved(again))
         else:
             run.started = self._clock.now()
             self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run), name=run.job_id))
@@ -102,13 +113,22 @@ class Attempts:
         if elapsed >= _SAMPLE:
             self._turnover = (ended - self._sampled) / elapsed
             self._sampled_at, self._sampled = now, ended
-        return self.slots.room - len(self._ready) + int(self._turnover * _LOOK_AHEAD)
+        return self.slots.room - len(self._ready) - len(self._for_children) + int(self._turnover * _LOOK_AHEAD)
 
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds: another worker may have one."""
         limit = time.monotonic() - older
         while self._ready and self._ready[0][0] <= limit:
-            self._settle(self._ready.popleft()[1], Released())
+            self._give_up(self._ready.popleft()[1])
+
+    def _hand_back_waiting(self) -> None:
+        self.hand_back_ready()
+        while self._for_children:
+            self._give_up(self._for_children.pop())
+
+    def _give_up(self, run: Run) -> None:
+        """It has not begun, and will not here."""
+        self._settle(run, Released() if run.interrupt is None else interrupted(asyncio.CancelledError(), run))
 
     def _note_unserved(self, run: Run) -> None:
         """Say it once for a function; count its jobs, as burst mode need not wait for them."""
@@ -125,11 +145,23 @@ class Attempts:
         if time.monotonic() - run.asked_at > self.plan.lease and await self._is_lost(run):
             await self._end(run, Disowned())
             return
-        needs_context = hooks.any or (registration is not None and registration.needs_context)
-        outcome = await perform(run, self._context if needs_context else None, hooks.on_start)
-        if run.context is not None and isinstance(run.context.report, ProgressReporter):
-            await run.context.report.flush_quietly()
+        make = self._contexts.make if hooks.any or (registration is not None and registration.needs_context) else None
+        refusal = await self._contexts.bring_results(run) if make is not None and "after" in run.options else None
+        self._contexts.bind(run)
+        log_ = self._logs.begin(run)
+        outcome = refusal or await perform(run, make, hooks.on_start)
+        log_.open = False
+        report = run.context.report if run.context is not None else None
+        if log_.heard or (isinstance(report, ProgressReporter) and report.waits):
+            with suppress(asyncio.CancelledError):  # it has ended: that somebody stops it now must not leave it here
+                await shielded(self._write_last(log_, report))
         await self._end(run, outcome)
+
+    async def _write_last(self, log_: JobLog, report: object) -> None:
+        """The last report and the last lines, while the job is still ours."""
+        if isinstance(report, ProgressReporter):
+            await report.flush_quietly()
+        await self._logs.finish(log_)
 
     async def _is_lost(self, run: Run) -> bool:
         """Whether this process stood still for so long, between claim and start, that another may have the job."""
@@ -139,17 +171,15 @@ class Attempts:
         except (RedisError, OSError):
             return True
 
-    def _context(self, run: Run) -> Context:
-        report = ProgressReporter(self._scripts, run, events_kept=self.plan.events_kept)
-        return context_of(run, self.plan.shared, report)
-
     async def _end(self, run: Run, outcome: Outcome) -> None:
         self._deadlines.discard(run)
         self._soft_deadlines.discard(run)
         self.slots.end(run)
         self.ended += 1
-        while self._ready and self.slots.room > 0:
-            self._begin(self._ready.popleft()[1])
+        if run.thread is None:
+            self._free(run)
+        else:
+            self._leave_running(run, run.thread)
         if isinstance(outcome, Returned) and run.interrupt is not None:
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
         hooks = self.plan.hooks
@@ -157,11 +187,33 @@ class Attempts:
         if hooks.on_end is not None or hooks.after_end is not None:
             recorded = self._waiting_hooks[id(run)] = asyncio.get_running_loop().create_future()
         self._settle(run, outcome)
-        if self.wake_when_free:
-            self._wake.set()
         if recorded is not None:
             await recorded
             await self._run_hooks(run)
+
+    def _free(self, run: Run) -> None:
+        """A slot is free: the next one begins."""
+        self.slots.free(run)
+        if run.registration is not None and run.registration.in_process:
+            self._for_children.learn((self._clock.now() - run.started) / 1000)
+        while self._for_children and self.slots.child_free:
+            self._begin(self._for_children.pop())
+        while self._ready and self.slots.room > 0:
+            self._begin(self._ready.popleft()[1])
+        if self.wake_when_free:
+            self._wake.set()
+
+    def _leave_running(self, run: Run, thread: "asyncio.Future[None]") -> None:
+        """A thread cannot be killed: it is told, and its slot stays taken until it ends."""
+        told = run.interrupt.value if run.interrupt is not None else "cancel"
+        log.warning("still running in a thread", job_id=run.job_id, function=run.function, told=told)
+        if run.context is not None:
+            run.context.ask_to_stop(told)
+        thread.add_done_callback(lambda _: self._thread_ended(run))
+
+    def _thread_ended(self, run: Run) -> None:
+        log.info("its thread has ended", job_id=run.job_id, function=run.function)
+        self._free(run)
 
     async def _run_hooks(self, run: Run) -> None:
         for hook in (self.plan.hooks.on_end, self.plan.hooks.after_end):
@@ -179,14 +231,18 @@ class Attempts:
 
     def ask_to_stop(self) -> None:
         """Tell every running function that its worker is about to stop; what has not begun goes back."""
-        self.hand_back_ready()
+        self._hand_back_waiting()
         for run in self.slots.runs():
             if run.context is not None:
                 run.context.ask_to_stop("worker_stopping")
 
     def cancel(self, job_id: str) -> bool:
         """Stop a running job because somebody asked for it. False when it does not run here."""
-        return self.slots.interrupt(job_id, Interrupt.CANCEL)
+        told = self.slots.interrupt(job_id, Interrupt.CANCEL)
+        waiting = self._for_children.remove(job_id) if told else None
+        if waiting is not None:
+            self._give_up(waiting)
+        return told
 
     def lose(self, job_ids: Sequence[str]) -> None:
         """Another attempt owns these jobs: stop ours, nothing of it will be recorded."""
@@ -211,7 +267,7 @@ class Attempts:
 
     async def stop(self) -> None:
         """Hand back what still runs, and write everything down."""
-        self.hand_back_ready()
+        self._hand_back_waiting()
         self.slots.interrupt_all(Interrupt.RELEASE)
         left = set(self.slots.tasks.values())
         if left:
@@ -220,6 +276,7 @@ class Attempts:
             log.warning("job ignores its cancellation; its lease will run out", job_id=job_id)
         await self._finisher.drain(_FAREWELL)
         await self._lane.close()
+        await self._contexts.close()
         for waiting in self._waiting_hooks.values():  # of outcomes that were given up
             waiting.cancel()
         self._deadlines.stop()
@@ -233,7 +290,7 @@ class Attempts:
 
     @property
     def idle(self) -> bool:
-        return not self.slots.tasks and not self._ready and not self._finisher.waiting
+        return not self.slots.tasks and not self._ready and not self._for_children and not self._finisher.waiting
 
     @property
     def unserved(self) -> int:

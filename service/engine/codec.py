@@ -16,6 +16,7 @@ import orjson
 from pydantic import BaseModel
 
 from service.engine.errors import ArqadeError
+from service.engine.secrets.sensitive import Hidden
 
 
 class RemoteError(ArqadeError):
@@ -36,6 +37,8 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, Hidden):
+        return value.stored  # on its way back to Redis: only the engine encodes with this
     if isinstance(value, BaseException):
         return {"type": type(value).__name__, "message": str(value)}
     raise TypeError(f"{type(value).__name__} has no JSON form")
@@ -50,6 +53,11 @@ def encode(value: Any) -> bytes:
     Raises TypeError when a value has no JSON form: an unknown class, an integer past 64 bits, a lone surrogate.
     """
     return orjson.dumps(value, _plain, _OPTIONS)
+
+
+def encode_sorted(value: Any) -> bytes:
+    """The same for equal values: members in the order of their names. Raises TypeError as `encode` does."""
+    return orjson.dumps(value, _plain, _OPTIONS | orjson.OPT_SORT_KEYS)
 
 
 def decode(data: bytes | str) -> Any:

@@ -13,6 +13,7 @@ from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocket
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.connection import HiredisRespSerializer
 
+from service.engine.circuit import WatchedPool, WatchedSentinelPool
 from service.engine.codec import decode, encode
 
 SOCKET_TIMEOUT: Final = 5.0
@@ -91,14 +92,17 @@ class RedisAddress:
             link |= {"ssl_check_hostname": True, "ssl_cert_reqs": "required", **files}
         return link
 
-    def open_pool(self) -> ArqRedis:
-        """A pooled client that speaks JSON. Connects when first used."""
+    def open_pool(self, *, watched: bool = False) -> ArqRedis:
+        """A pooled client that speaks JSON. Connects when first used.
+
+        `watched`: while Redis is away, calls fail at once; for who has callers of his own, not for a worker.
+        """
         if self.sentinels:
-            redis_ = self._sentinel_client()
+            redis_ = self._sentinel_client(WatchedSentinelPool if watched else SentinelConnectionPool)
         else:
             options = {**self.target(), **self._link()}
             options["connection_class"] = _PACKED[options.get("connection_class", Connection)]
-            pool = BlockingConnectionPool(
+            pool = (WatchedPool if watched else BlockingConnectionPool)(
                 max_connections=self.max_connections,
                 timeout=cast("Any", self.socket_timeout),
                 **cast("Mapping[str, Any]", options),
@@ -108,7 +112,7 @@ class RedisAddress:
         redis_.job_serializer, redis_.job_deserializer = encode, decode
         return redis_
 
-    def _sentinel_client(self) -> ArqRedis:
+    def _sentinel_client(self, pool_class: type[SentinelConnectionPool]) -> ArqRedis:
         options = {**self.target(), **self._link()}
         tls = options.pop("connection_class", None) is SSLConnection
         options = {k: v for k, v in options.items() if k not in {"host", "port"}}
@@ -122,7 +126,8 @@ class RedisAddress:
             ssl=tls,
             **options,
         )
-        return cast("ArqRedis", cast("Any", sentinel).master_for(self.sentinel_master, redis_class=ArqRedis))
+        chosen = {"redis_class": ArqRedis, "connection_pool_class": pool_class}
+        return cast("ArqRedis", cast("Any", sentinel).master_for(self.sentinel_master, **chosen))
 
     def for_arq(self) -> "AddressSettings":
         """The same address as ARQ's settings object, which ARQ's own `--check` reads."""

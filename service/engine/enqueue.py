@@ -5,8 +5,8 @@ Requests of one process that arrive while a call is under way travel together in
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import orjson
@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from service.engine import keys
-from service.engine.codec import encode
+from service.engine.codec import encode_sorted
 from service.engine.errors import (
     ArqadeError,
     IdempotencyConflict,
@@ -22,6 +22,7 @@ from service.engine.errors import (
     QueueFull,
     Unavailable,
     UniqueConflict,
+    UniqueForeign,
 )
 from service.engine.functions import Catalogue, Function
 from service.engine.ids import new_id
@@ -30,43 +31,64 @@ from service.engine.request import Request
 from service.engine.scripts import Argument, Scripts
 
 BATCH: Final = 500
+MOST_WAITING: Final = 10_000
+"""Entries that may wait for the call before theirs: more cannot be sent before their callers have given up."""
+
 IDEMPOTENCY_TTL: Final = 24 * 3600 * 1000
+ANY_QUEUE: Final = "*"
+_NO_LIMITS: Final[Mapping[str, int]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One job on its way to Redis."""
+    """One job on its way to Redis. `limit`: how many unfinished jobs its queue may hold, itself included."""
 
     job_id: str
     queue: str
+    limit: int | None
     arguments: tuple[str, str, bytes, str, bytes | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """What became of an entry: `job_id` is another's when `created` is false. `now` in ms, by Redis's clock."""
+    """What became of an entry. `now` in ms, by Redis's clock.
+
+    `created`: there is a new job. `deduplicated`: the job that holds the unique key answers. `replayed`: it was like
+    that when this Idempotency-Key came for the first time.
+    """
 
     job_id: str
     created: bool
+    deduplicated: bool
+    replayed: bool
     now: int
 
 
-def prepare(request: Request, catalogue: Catalogue, *, max_pending: int | None = None) -> Entry:
-    """Check a request and write it down. Raises FunctionNotRegistered or InvalidInput."""
+def prepare(
+    request: Request,
+    catalogue: Catalogue,
+    *,
+    max_pending: Mapping[str, int] = _NO_LIMITS,
+    job_id: str | None = None,
+    batch_id: str | None = None,
+) -> Entry:
+    """Check a request and write it down. Raises FunctionNotRegistered, InvalidInput or SecretMissing.
+
+    `max_pending`: by queue, `*` for every other one. `job_id` and `batch_id` when the job is part of a batch.
+    """
     function = catalogue.get(request.function)
     queue = _queue_of(request, function)
+    limit = max_pending.get(queue, max_pending.get(ANY_QUEUE))
     arguments = function.to_wire(function.validate(function.bind(request.args, request.input)))
     _check_options(request)
     try:
-        head = payload_head(function.name, options_of(request, queue), arguments)
+        head = payload_head(function.name, options_of(request, queue, batch_id), arguments)
     except TypeError as error:
         raise InvalidInput.at("/input", f"has no JSON form: {error}", "not_json") from None
-    job_id = new_id("job_")
-    return Entry(
-        job_id,
-        queue,
-        (job_id, keys.queue(queue), head, _when(request), _script_options(request, max_pending)),
-    )
+    job_id = job_id or new_id("job_")
+    # A digest of what is sensitive could be guessed at; of its sealed form it cannot.
+    options = _script_options(replace(request, input=arguments, args=()) if function.sensitive else request, limit)
+    return Entry(job_id, queue, limit, (job_id, keys.queue(queue), head, _when(request), options))
 
 
 def _queue_of(request: Request, function: Function) -> str:
@@ -81,8 +103,13 @@ def _check_options(request: Request) -> None:
         raise InvalidInput.at("/run_at", "give delay or run_at, not both", "conflict")
     if request.run_at is not None and request.run_at.tzinfo is None:
         raise InvalidInput.at("/run_at", "needs a time zone, such as a trailing Z", "timezone_aware")
+    if request.unique_for is not None and request.unique_key is None:
+        raise InvalidInput.at("/unique_for", "says for how long unique_key is held, and there is none", "conflict")
     if not 0 <= request.priority <= 9:
         raise InvalidInput.at("/priority", "lies between 0 and 9; higher starts first", "out_of_range")
+    for number, earlier in enumerate(request.after):
+        if not isinstance(earlier, str) or keys.NAME.fullmatch(earlier) is None:
+            raise InvalidInput.at(f"/after/{number}", "the id of a job; only an atomic batch has places", "bad_id")
     if request.max_attempts is not None and request.max_attempts < 1:
         raise InvalidInput.at("/max_attempts", "counts the first try too: at least 1", "out_of_range")
 
@@ -93,54 +120,82 @@ def _when(request: Request) -> str:
     return f"+{int(request.delay * 1000)}" if request.delay else ""
 
 
-def _script_options(request: Request, max_pending: int | None) -> bytes | str:
-    options: dict[str, Any] = {
-        "priority": request.priority or None,
-        "unique": request.unique_key,
-        "unique_ttl": int(request.unique_for * 1000) if request.unique_for else None,
-        "on_conflict": request.on_conflict.value if request.unique_key else None,
-        "max_pending": max_pending,
-    }
+def _script_options(request: Request, limit: int | None) -> bytes | str:
+    options: dict[str, Any] = {}
+    if request.priority:
+        options["priority"] = request.priority
+    if request.unique_key is not None:
+        options["unique"] = request.unique_key
+        options["on_conflict"] = request.on_conflict.value
+        if request.caller is not None and (request.caller.functions or request.caller.queues):
+            options["functions"], options["queues"] = request.caller.functions, request.caller.queues
+        if request.unique_for:
+            options["unique_ttl"] = int(request.unique_for * 1000)
+    if request.after:
+        options["after"], options["on_failure"] = request.after, request.on_failure.value
+    if limit is not None:
+        options["max_pending"] = limit
     if request.idempotency_key is not None:
-        options["idempotency"] = keys.idempotency(hashlib.sha256(request.idempotency_key.encode()).hexdigest())
+        options["idempotency"] = idempotency_record(request.idempotency_key)
         options["idempotency_ttl"] = IDEMPOTENCY_TTL
         options["fingerprint"] = fingerprint(request)
-    given = {name: value for name, value in options.items() if value is not None}
-    return orjson.dumps(given) if given else ""
+    return orjson.dumps(options) if options else ""
+
+
+def idempotency_record(key: str) -> str:
+    """Where it is kept what a key was answered with; the key itself, which may be anything, is not."""
+    return keys.idempotency(hashlib.sha256(key.encode()).hexdigest())
 
 
 def fingerprint(request: Request) -> str:
     """What makes two requests the same: all that was asked, in canonical JSON."""
-    asked = {
-        name: getattr(request, name)
-        for name in Request.__dataclass_fields__
-        if name not in {"idempotency_key", "traceparent"}
-    }
     try:
-        return hashlib.sha256(orjson.dumps(orjson.loads(encode(asked)), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return hashlib.sha256(encode_sorted([getattr(request, name) for name in _ASKED])).hexdigest()
     except TypeError as error:
         raise InvalidInput.at("/input", f"has no JSON form: {error}", "not_json") from None
+
+
+_HOW: Final = frozenset({"idempotency_key", "traceparent", "caller"})
+_ASKED: Final = tuple(name for name in Request.__dataclass_fields__ if name not in _HOW)
+
+
+async def repeated(scripts: Scripts, name: str, script_keys: tuple[str, ...], arguments: list[Argument]) -> Any:
+    """Call a script, and once more at once over a new connection when the first had dropped.
+
+    For scripts that change nothing when they are repeated. Raises redis.exceptions.RedisError or OSError.
+    """
+    try:
+        return await scripts.call(name, script_keys, arguments)
+    except RedisConnectionError:
+        return await scripts.call(name, script_keys, arguments)
 
 
 class Enqueuer:
     """Sends entries, many at a time."""
 
-    def __init__(self, scripts: Scripts, *, events_kept: int, ended_ttl: int) -> None:
+    def __init__(self, scripts: Scripts, lead: tuple[int, int]) -> None:
+        """`lead`: events kept, and for how many ms the record of a job is that another one replaced."""
         self._scripts = scripts
-        self._lead: list[Argument] = [events_kept, ended_ttl]
+        self._lead = lead
         self._waiting: list[tuple[Entry, asyncio.Future[tuple[str, str, int]]]] = []
         self._sender: asyncio.Task[None] | None = None
 
     async def send(self, entries: Sequence[Entry], requests: Sequence[Request]) -> "list[Enqueued | ArqadeError]":
-        """Enqueue in order; each is answered on its own: UniqueConflict, IdempotencyConflict, QueueFull.
+        """Enqueue in order; each is answered on its own: UniqueConflict, UniqueForeign, IdempotencyConflict,
+        QueueFull.
 
-        Raises Unavailable; repeating the call is then safe.
+        Raises Unavailable, also when only the reply was lost: repeated, an entry with the same `idempotency` is the
+        same job, another one is a second.
         """
-        replies = await asyncio.gather(*(self._submit(entry) for entry in entries))
-        return [_judge(reply, request) for reply, request in zip(replies, requests, strict=True)]
+        sent = [self._submit(entry) for entry in entries]
+        replies = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
+        return [judge(*reply, entry, request) for reply, entry, request in zip(replies, entries, requests, strict=True)]
 
     def _submit(self, entry: Entry) -> "asyncio.Future[tuple[str, str, int]]":
         future: asyncio.Future[tuple[str, str, int]] = asyncio.get_running_loop().create_future()
+        if len(self._waiting) >= MOST_WAITING:
+            future.set_exception(Unavailable())
+            return future
         self._waiting.append((entry, future))
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_waiting(), name="arqade-enqueue")
@@ -155,13 +210,13 @@ class Enqueuer:
             self._sender = None
 
     async def _send_batch(self, batch: "list[tuple[Entry, asyncio.Future[tuple[str, str, int]]]]") -> None:
-        arguments = [*self._lead, *(argument for entry, _ in batch for argument in entry.arguments)]
+        arguments: list[Argument] = [*self._lead, *(argument for entry, _ in batch for argument in entry.arguments)]
         try:
-            reply = await self._call(arguments)
+            reply = cast("list[Any]", await repeated(self._scripts, "enqueue", (), arguments))
         except (RedisError, OSError) as error:
             for _, future in batch:
                 if not future.done():
-                    future.set_exception(_unavailable(error))
+                    future.set_exception(unavailable(error))
             return
         now = cast("int", reply[0])
         for index, (_, future) in enumerate(batch):
@@ -169,33 +224,37 @@ class Enqueuer:
                 code, job_id = cast("bytes", reply[1 + 2 * index]), cast("bytes", reply[2 + 2 * index])
                 future.set_result((code.decode(), job_id.decode(), now))
 
-    async def _call(self, arguments: list[Argument]) -> list[Any]:
-        """A dropped connection is tried once more at once: a repeated call changes nothing that the first one did."""
-        try:
-            return await self._scripts.call("enqueue", (), arguments)
-        except RedisConnectionError:
-            return await self._scripts.call("enqueue", (), arguments)
-
     async def close(self) -> None:
         """Wait for what is under way."""
         if self._sender is not None:
             await asyncio.wait({self._sender})
 
 
-def _unavailable(error: BaseException) -> Unavailable:
-    unavailable = Unavailable()
-    unavailable.__cause__ = error
-    return unavailable
+def unavailable(error: BaseException) -> Unavailable:
+    """The error for callers, with Redis's own as its cause."""
+    refusal = Unavailable()
+    refusal.__cause__ = error
+    return refusal
 
 
-def _judge(reply: tuple[str, str, int], request: Request) -> "Enqueued | ArqadeError":
-    code, job_id, now = reply
+def judge(code: str, job_id: str, now: int, entry: Entry, request: Request) -> "Enqueued | ArqadeError":
+    """What a code of creating.lua means for its caller."""
     match code:
-        case "created" | "exists":
-            return Enqueued(job_id, code == "created", now)
+        case "created" | "created_before" | "exists" | "exists_before":
+            return Enqueued(
+                job_id,
+                created=code == "created",
+                deduplicated=code.startswith("exists"),
+                replayed=code.endswith("_before"),
+                now=now,
+            )
         case "conflict":
             return UniqueConflict(request.unique_key or "", job_id)
+        case "foreign":
+            return UniqueForeign(request.unique_key or "")
         case "mismatch":
             return IdempotencyConflict(request.idempotency_key or "")
+        case "orphan":
+            return InvalidInput.at("/after", f"there is no job '{job_id}' to run after", "unknown_job")
         case _:
-            return QueueFull(request.queue or keys.DEFAULT_QUEUE, 0)
+            return QueueFull(entry.queue, entry.limit or 0)

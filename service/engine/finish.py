@@ -172,8 +172,8 @@ class Finisher:
         registration = run.registration
         success = ending.state is JobState.SUCCEEDED
         record: dict[str, Any] = {
-            "t": run.attempt, "f": run.function, "a": run.args, "k": run.kwargs, "et": run.enqueued, "s": success,
-            "st": run.started, "ft": at, "q": run.claimed.queue, "id": run.job_id, "state": ending.state.value,
+            "t": run.attempt, "f": run.function, "id": run.job_id, "state": ending.state.value, "s": success,
+            "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.claimed.queue,
             "by": run.claimed.token,
         }  # fmt: skip
         if run.options:
@@ -183,7 +183,7 @@ class Finisher:
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
         try:
-            value = registration.dump(ending.value) if success and registration is not None else self._error_of(ending)
+            value = run.dump(ending.value) if success and registration is not None else self._error_of(ending)
             encoded = self._encode(record | {"r": value})
             if success and len(encoded) > RESULT_MAX:
                 raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")

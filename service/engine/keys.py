@@ -15,7 +15,8 @@ from arq.constants import (
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 DEFAULT_QUEUE: Final = "default"
-_RESERVED = ("arq:", "arqade:")
+RESERVED: Final = ("arq:", "arqade:")
+"""Beginnings of names that are ours or ARQ's."""
 
 PAYLOAD: Final = job_key_prefix
 LEASE: Final = in_progress_key_prefix
@@ -23,9 +24,16 @@ COUNT: Final = retry_key_prefix
 RESULT: Final = result_key_prefix
 ABORT: Final = abort_jobs_ss
 NOTES: Final = "arqade:notes:"
+LOGS: Final = "arqade:logs:"
 UNIQUE: Final = "arqade:unique:"
 IDEMPOTENCY: Final = "arqade:idempotency:"
+BATCH: Final = "arqade:batch:"
 EVENTS: Final = "arqade:events"
+AUDIT: Final = "arqade:audit"
+ACCESS_KEYS: Final = "arqade:keys"
+ACCESS_KEY: Final = "arqade:key:"
+KEYED: Final = "arqade:keyed"
+"""Stands from the first key on, also when all are revoked: only who may write to Redis takes it away."""
 WAKE: Final = "arqade:wake"
 CONTROL: Final = "arqade:control"
 PAUSED: Final = "arqade:paused"
@@ -34,8 +42,23 @@ WORKERS: Final = "arqade:workers"
 WORKER: Final = "arqade:worker:"
 ORDER: Final = "arqade:order:"
 TICKS: Final = "arqade:tick:"
+SCHEDULES: Final = "arqade:schedules"
+SCHEDULES_DUE: Final = "arqade:schedules:due"
+SCHEDULE: Final = "arqade:schedule:"
+FIRES: Final = "arqade:fires:"
 EPOCH: Final = "arqade:epoch"
 RISING: Final = "arqade:rising:"
+HEALTH: Final = health_check_key_suffix
+SERVING: Final = "arqade:serving"
+LONGEST_LEASE: Final = "arqade:longest-lease"
+DELETED: Final = "arqade:deleted:"
+FOLLOWED: Final = "arqade:followed"
+FOLLOWERS: Final = "arqade:followers:"
+WAITS: Final = "arqade:waits:"
+ENDED: Final = "arqade:ended"
+SWEPT: Final = "arqade:swept"
+HELD: Final = 32_503_680_000_000
+"""The place of a job that waits for others, in ms: the year 3000. Neither we nor a stock worker finds it due."""
 PRIORITY_STEP: Final = 100_000_000_000
 """How far, in ms of its score, one step of priority moves a job ahead: three years."""
 CLAIM: Final = "arqade:claim:"
@@ -45,7 +68,7 @@ def check_name(name: str, what: str) -> str:
     """`name` itself. Raises ValueError unless it is 1–128 of letters, digits and `_.:-`, outside ARQ's key space."""
     if NAME.fullmatch(name) is None:
         raise ValueError(f"{what} '{name[:40]}': use 1 to 128 of A-Z a-z 0-9 _ . : -")
-    if what == "queue" and name != default_queue_name and name.startswith(_RESERVED):
+    if what == "queue" and name != default_queue_name and name.startswith(RESERVED):
         raise ValueError(f"queue '{name[:40]}': names beginning with arq: or arqade: are reserved")
     return name
 
@@ -85,6 +108,11 @@ def notes(job_id: str) -> str:
     return NOTES + job_id
 
 
+def logs(job_id: str) -> str:
+    """What its function logged, line by line; the newest are kept."""
+    return LOGS + job_id
+
+
 def unique(key: str) -> str:
     """The job that holds a unique key."""
     return UNIQUE + key
@@ -93,6 +121,16 @@ def unique(key: str) -> str:
 def idempotency(scope: str) -> str:
     """The job that an Idempotency-Key made."""
     return IDEMPOTENCY + scope
+
+
+def batch(batch_id: str) -> str:
+    """What a batch consists of, and which of its jobs were refused."""
+    return BATCH + batch_id
+
+
+def access_key(key_id: str) -> str:
+    """What lets a caller in: its name, its scopes and the digest of its token."""
+    return ACCESS_KEY + key_id
 
 
 def worker(worker_id: str) -> str:
@@ -107,7 +145,32 @@ def order(worker_id: str) -> str:
 
 def health(queue_key: str) -> str:
     """ARQ's health check of a queue, read by `arq --check`."""
-    return queue_key + health_check_key_suffix
+    return queue_key + HEALTH
+
+
+def schedule(schedule_id: str) -> str:
+    """A schedule: what it enqueues and its next tick."""
+    return SCHEDULE + schedule_id
+
+
+def fires(schedule_id: str) -> str:
+    """What became of a schedule's last ticks."""
+    return FIRES + schedule_id
+
+
+def deleted(job_id: str) -> str:
+    """That somebody deleted this job, for the day in which others may still ask for it."""
+    return DELETED + job_id
+
+
+def followers(job_id: str) -> str:
+    """Who is to run after a job, in order; until it has ended and all are told."""
+    return FOLLOWERS + job_id
+
+
+def waits(job_id: str) -> str:
+    """The jobs that a job still waits for, and how it then goes on."""
+    return WAITS + job_id
 
 
 def last_claim(worker_id: str) -> str:

@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from service.engine.request import OnFailure
+
 
 class JobState(StrEnum):
     """Where a job is in its life. The last four are final."""
@@ -46,12 +48,13 @@ FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLE
 
 TRANSITIONS: Mapping[JobState, Mapping[JobState, str]] = {
     JobState.SCHEDULED: {
-        JobState.QUEUED: "its time comes",
+        JobState.QUEUED: "its time comes, and the jobs before it have ended",
         JobState.CANCELLED: "cancel",
         JobState.EXPIRED: "expires_in passes",
     },
     JobState.QUEUED: {
         JobState.RUNNING: "a worker claims it",
+        JobState.SCHEDULED: "somebody reschedules it",
         JobState.CANCELLED: "cancel",
         JobState.EXPIRED: "expires_in passes",
     },
@@ -108,6 +111,21 @@ class Attempt:
     error: JobError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """A job that was over was asked for again: after how many attempts, how it had ended and when, and when that was.
+
+    `attempt` is what was counted until then. `error`: of a job that ended without an attempt, which has it otherwise.
+    """
+
+    attempts: int
+    attempt: int
+    state: JobState
+    ended_at: datetime
+    error: JobError | None
+    at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One call of a function, as it stands now. Times are aware and in UTC."""
@@ -129,18 +147,28 @@ class Job:
     released: int = 0
     worker_id: str | None = None
     progress: Progress | None = None
+    log_lines: int = 0
     timeout: float | None = None
     unique_key: str | None = None
     deduplicated: bool = False
+    replayed: bool = False
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     error: JobError | None = None
     waiting_on: str | None = None
+    after: tuple[str, ...] = ()
+    on_failure: OnFailure = OnFailure.CANCEL
+    batch_id: str | None = None
     replay_of: str | None = None
+    parent_id: str | None = None
+    schedule_id: str | None = None
     trace_id: str | None = None
     input: Mapping[str, Any] = field(default_factory=dict[str, Any])
     args: tuple[Any, ...] = ()
     attempts: tuple[Attempt, ...] = ()
+    requeues: tuple[Requeue, ...] = ()
+    forgotten: int = 0
+    """How many of its oldest attempts and requeues are no longer kept."""
     result: Any = None
     result_error: str | None = None
 

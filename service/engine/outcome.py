@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from service.engine.model import AttemptState, JobError, JobState
+from service.engine.secrets.sensitive import conceal
 
 TRACEBACK_MAX: Final = 16_000
 MESSAGE_MAX: Final = 2_000
+CHILD_TRACEBACK: Final = "__arqade_child_traceback__"
+"""The attribute of an exception that was raised in a child process: its traceback there, as text."""
 
 
 class Interrupt(enum.Enum):
@@ -106,12 +109,12 @@ Ending = Finish | HandBack | None
 
 
 def describe(error: BaseException, attempt: int, *, retryable: bool) -> JobError:
-    """An exception as bounded text."""
+    """An exception as bounded text, without the sensitive arguments of the running attempt."""
     try:
-        message = str(error)
+        message = conceal(str(error))
     except Exception:  # noqa: BLE001  # a broken __str__ must not hide the failure
         message = "<its message could not be read>"
-    trace = "".join(traceback.format_exception(error))
+    trace = conceal(getattr(error, CHILD_TRACEBACK, None) or "".join(traceback.format_exception(error)))
     message, trace = _storable(message[:MESSAGE_MAX]), _storable(trace[-TRACEBACK_MAX:])
     return JobError(type(error).__name__, message, trace, attempt, retryable)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from service.engine.codec import Deserializer, Serializer
 from service.engine.finish import Ended
+from service.engine.inside.children import ChildRules
 from service.engine.registration import Registration
 from service.engine.run import Hook
 
@@ -31,9 +32,11 @@ class Plan:
     queues: tuple[str, ...]
     weights: tuple[int, ...]
     registrations: Mapping[str, Registration]
+    children: ChildRules
     shared: Mapping[Any, Any]
     hooks: Hooks
     slots: int
+    processes: int
     lease: float
     poll: float
     events_kept: int

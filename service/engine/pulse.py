@@ -1,11 +1,10 @@
 """The worker's pulse: renews leases and says that the worker lives, from a thread that no blocked loop can stop."""
 
 import asyncio
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -23,10 +22,7 @@ Held = tuple[str, str, str]
 WORKER_TTL: Final = 15
 _TICK: Final = 0.25
 _AGAIN: Final = 0.5
-_BLOCKED: Final = 1.5
 _BATCH: Final = 500
-_SELDOM: Final = 12
-"""Every how many beats what hardly changes is said again: a minute, with the usual lease."""
 log = structlog.get_logger("arqade.pulse")
 
 
@@ -37,8 +33,9 @@ class Vitals:
     held: Callable[[], Sequence[Held]]
     describe: Callable[[float], dict[str, Any]]
     on_stale: Callable[[Sequence[str]], None]
-    ask_loop: Callable[[Callable[[], None]], None]
+    lag: Callable[[], float]
     health_keys: Sequence[str]
+    events_kept: int
 
 
 class Pulse:
@@ -51,10 +48,8 @@ class Pulse:
         self._lease = lease
         self._allow_oom = allow_oom
         self._stop = threading.Event()
-        self._asked_at: float | None = None
-        self._beats = 0
-        self._reported = False
-        self._loop_thread = threading.get_ident()
+        self._started = ""
+        self._phase: tuple[Any, Any] | None = None
         self._thread = threading.Thread(target=self._run, name="arqade-pulse", daemon=True)
 
     def start(self) -> None:
@@ -75,8 +70,7 @@ class Pulse:
         next_beat = 0.0
         while True:
             try:
-                self._watch_loop()
-                if time.monotonic() >= next_beat:
+                if time.monotonic() >= next_beat or self._obeyed():
                     next_beat = time.monotonic() + (self._lease / 3 if self._beat() else _AGAIN)
             except Exception:  # without a pulse every lease of this worker would run out
                 log.exception("pulse irregular")
@@ -102,71 +96,38 @@ class Pulse:
                 int(self._lease * 1000),
                 *(part for item in held[first : first + _BATCH] for part in item),
             ]
-            stale += [identifier.decode() for identifier in self._call(arguments)[1:]]
+            stale += [identifier.decode() for identifier in cast("list[bytes]", self._call("renew", (), arguments))[1:]]
         if stale:
             self._vitals.on_stale(stale)
 
-    def _call(self, arguments: list[Any]) -> list[Any]:
+    def _call(self, name: str, script_keys: Sequence[str], arguments: list[Any]) -> Any:
+        keyed = (len(script_keys), *script_keys, *arguments)
         oom = self._allow_oom
         try:
-            return cast(
-                "list[Any]",
-                self._redis.execute_command("EVALSHA", digest("renew", allow_oom=oom), 0, *arguments),
-            )
+            return self._redis.execute_command("EVALSHA", digest(name, allow_oom=oom), *keyed)
         except NoScriptError:
-            return cast(
-                "list[Any]",
-                self._redis.execute_command("EVAL", source("renew", allow_oom=oom), 0, *arguments),
-            )
+            return self._redis.execute_command("EVAL", source(name, allow_oom=oom), *keyed)
 
     def _announce(self) -> None:
-        about = self._vitals.describe(self._lag())
-        ttl = max(WORKER_TTL, int(self._lease))
-        now = self._now()
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.set(keys.worker(self._worker_id), orjson.dumps(about), ex=ttl)
-            pipe.zadd(keys.WORKERS, {self._worker_id: now})
-            if self._beats % _SELDOM == 0:
-                pipe.zremrangebyscore(keys.WORKERS, "-inf", now - 3600)
-                # A queue that only stock clients write to is known by its workers.
-                pipe.zadd(keys.QUEUES, {keys.queue(name): int(now * 1000) for name in about["queues"]})
-            for key in self._vitals.health_keys:
-                pipe.set(key, about["summary"], ex=ttl)
-            pipe.execute()
-        self._beats += 1
+        about = self._vitals.describe(self._vitals.lag())
+        self._phase = about["claiming"], about["draining"]
+        arguments = [
+            self._vitals.events_kept,
+            self._worker_id,
+            orjson.dumps(about),
+            max(WORKER_TTL, int(self._lease)),
+            self._started,
+            about["summary"],
+            *(keys.queue(name) for name in about["queues"]),
+        ]
+        self._started = self._call("announce", self._vitals.health_keys, arguments)
 
-    def _now(self) -> float:
-        """Redis's clock, in seconds: by its own, a worker could take the others for dead."""
-        seconds, microseconds = cast("tuple[int, int]", self._redis.time())
-        return seconds + microseconds / 1_000_000
-
-    def _lag(self) -> float:
-        """Seconds that the loop is overdue to answer."""
-        asked = self._asked_at
-        return max(0.0, time.monotonic() - asked) if asked is not None else 0.0
-
-    def _watch_loop(self) -> None:
-        if self._asked_at is None:
-            self._asked_at = time.monotonic()
-            self._vitals.ask_loop(self._answer)
-        elif self._lag() > _BLOCKED and not self._reported:
-            self._reported = True
-            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # the only way to see another thread
-
-            stack: list[traceback.FrameSummary] = list(traceback.extract_stack(frame)) if frame else []
-            where = f"{stack[-1].filename}:{stack[-1].lineno} in {stack[-1].name}" if stack else "unknown"
-            log.warning("event loop blocked", seconds=round(self._lag(), 1), where=where)
-
-    def _answer(self) -> None:
-        self._asked_at = None
-        self._reported = False
+    def _obeyed(self) -> bool:
+        """Whether an order has changed what it does: that is said at once, not at the next beat."""
+        about = self._vitals.describe(0.0)
+        return self._phase is not None and self._phase != (about["claiming"], about["draining"])
 
     def _leave(self) -> None:
-        try:
-            self._redis.delete(keys.worker(self._worker_id))
-            self._redis.zrem(keys.WORKERS, self._worker_id)
-            if not self._redis.zcount(keys.WORKERS, self._now() - WORKER_TTL, "+inf"):
-                self._redis.delete(*self._vitals.health_keys)  # the last one out: `arq --check` need not wait
-        except (RedisError, OSError):
-            pass  # its record expires by itself
+        with suppress(RedisError, OSError):  # then its record expires by itself
+            self._call("leave", self._vitals.health_keys, [self._vitals.events_kept, self._worker_id, WORKER_TTL])
         self._redis.close()

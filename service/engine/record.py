@@ -5,7 +5,7 @@ rides beside: `x`, the options of the job; `state`, how it ended; `by`, the toke
 """
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,12 +15,15 @@ from service.engine import keys
 from service.engine.clock import to_datetime
 from service.engine.codec import encode
 from service.engine.functions import Catalogue, Function
-from service.engine.model import Attempt, AttemptState, Job, JobError, JobState, Progress
-from service.engine.request import Request
+from service.engine.listening.history import read_error, read_history
+from service.engine.model import Attempt, AttemptState, Job, JobState, Progress
+from service.engine.request import OnFailure, Request
 from service.engine.retry_policy import DEFAULT_MAX_ATTEMPTS
+from service.engine.secrets.sensitive import Hidden, hide_sealed
+from service.engine.waiting import TURNED_AWAY, waiting_on
 
 
-def options_of(request: Request, queue: str) -> dict[str, Any]:
+def options_of(request: Request, queue: str, batch_id: str | None = None) -> dict[str, Any]:
     """What of a request is written beside ARQ's fields: only what differs from the default, the queue first."""
     given: dict[str, Any] = {
         "queue": None if queue == keys.DEFAULT_QUEUE else keys.queue(queue),
@@ -33,7 +36,12 @@ def options_of(request: Request, queue: str) -> dict[str, Any]:
         "unique_key": request.unique_key,
         "tags": request.tags or None,
         "metadata": request.metadata or None,
+        "after": request.after or None,
+        "on_failure": None if request.on_failure is OnFailure.CANCEL else request.on_failure,
+        "batch_id": batch_id,
         "replay_of": request.replay_of,
+        "parent_id": request.parent_id,
+        "schedule_id": request.schedule_id,
         "traceparent": request.traceparent,
     }
     return {name: value for name, value in given.items() if value is not None}
@@ -89,15 +97,25 @@ class Snapshot:
     score: bytes | None
     rank: int
     paused: bool
+    unserved: int
+    deleted: bool
+    waits_for: str | None
+    waits_for_count: int
 
     @classmethod
     def of(cls, reply: list[Any]) -> "Snapshot":
-        now, record, payload, lease, attempts, notes, queue, score, rank, paused = reply
+        now, record, payload, lease, attempts, notes, queue, score, rank, paused, unserved, deleted, first, many = reply
         pairs = cast("list[bytes]", notes)
         return cls(
             now, record, payload, lease, int(attempts or 0), dict(zip(pairs[::2], pairs[1::2], strict=True)),
-            queue.decode() if queue else None, score, rank, bool(paused),
+            queue.decode() if queue else None, score, rank, bool(paused), unserved, bool(deleted),
+            first.decode(errors="replace") if first else None, many,
         )  # fmt: skip
+
+    @property
+    def phase(self) -> str:
+        """How its last attempt left the job, if there was one."""
+        return self.notes.get(b"phase", b"").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +127,20 @@ class Defaults:
     def function(self, name: str) -> Function | None:
         return self.catalogue.get(name) if name in self.catalogue else None
 
+    def shown(self, name: str, args: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Input and positional arguments, without what nobody may read."""
+        known = self.function(name)
+        if known is None or not known.sensitive:
+            return {"input": hide_sealed(named), "args": tuple(args)}
+        hidden = [index for index, one in enumerate(known.parameters) if one.name in known.sensitive]
+        shown = tuple(Hidden(value) if index in hidden else value for index, value in enumerate(args))
+        return {"input": known.hidden(named), "args": shown}
+
     def max_attempts(self, name: str, options: Mapping[str, Any]) -> int:
         known = self.function(name)
         return int(options.get("max_attempts") or (known.max_attempts if known else DEFAULT_MAX_ATTEMPTS))
 
 
-_TURNED_AWAY: Mapping[str, str] = {"unserved": "no worker serves this function", "busy": "a free slot of its function"}
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 _UNREADABLE: Mapping[str, Any] = {"f": "", "a": (), "k": {}, "et": 0}
 
@@ -158,15 +184,22 @@ def _common_fields(
         "max_attempts": defaults.max_attempts(stored["f"], options),
         "lost": int(notes.get(b"lost", 0)),
         "released": int(notes.get(b"released", 0)),
+        "requeues": read_history(notes)[1],
+        "forgotten": int(notes.get(b"forgotten", 0)),
         "progress": Progress(**orjson.loads(notes[b"progress"])) if b"progress" in notes else None,
+        "log_lines": int(notes.get(b"log_lines", 0)),
         "timeout": options.get("timeout"),
         "unique_key": options.get("unique_key"),
         "tags": tuple(options.get("tags", ())),
         "metadata": options.get("metadata", {}),
+        "after": tuple(options.get("after", ())),
+        "on_failure": OnFailure(options.get("on_failure", OnFailure.CANCEL)),
+        "batch_id": options.get("batch_id"),
         "replay_of": options.get("replay_of"),
+        "parent_id": options.get("parent_id"),
+        "schedule_id": options.get("schedule_id"),
         "trace_id": _trace_id(options.get("traceparent")),
-        "input": stored["k"],
-        "args": tuple(stored["a"]),
+        **defaults.shown(stored["f"], stored["a"], stored["k"]),
     }
 
 
@@ -178,14 +211,13 @@ def _trace_id(traceparent: str | None) -> str | None:
 
 def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
     score = int(float(snapshot.score or 0))  # its fraction is no time, see prelude.lua
-    phase = snapshot.notes.get(b"phase", b"").decode()
-    attempts = tuple(_history(snapshot.notes))
+    attempts = read_history(snapshot.notes)[0]
     token = Token.parse(snapshot.lease)
     if snapshot.lease:
         state = JobState.RUNNING
-    elif phase == JobState.RETRYING and not _lease_ended(snapshot):
+    elif snapshot.phase == JobState.RETRYING and not _lease_ended(snapshot):
         state = JobState.RETRYING
-    elif phase in _TURNED_AWAY:
+    elif snapshot.phase in TURNED_AWAY:
         state = JobState.QUEUED
     else:
         state = JobState.SCHEDULED if score > snapshot.now else JobState.QUEUED
@@ -198,8 +230,8 @@ def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
         "attempt": snapshot.attempts,
         "started_at": to_datetime(token.started) if token else None,
         "worker_id": token.worker_id if token else None,
-        "next_attempt_at": to_datetime(score) if waiting and score > snapshot.now else None,
-        "waiting_on": _waiting_on(state, snapshot) if waiting else None,
+        "next_attempt_at": to_datetime(score) if waiting and snapshot.now < score < keys.HELD else None,
+        "waiting_on": waiting_on(state, snapshot) if waiting else None,
         "attempts": attempts,
         "error": errors[-1] if errors and state is JobState.RETRYING else None,
     }
@@ -210,23 +242,13 @@ def _lease_ended(snapshot: Snapshot) -> bool:
     return (snapshot.score or b"").endswith(b".5")
 
 
-def _waiting_on(state: JobState, snapshot: Snapshot) -> str:
-    if snapshot.paused:
-        return "queue paused"
-    turned_away = _TURNED_AWAY.get(snapshot.notes.get(b"phase", b"").decode())
-    if turned_away is not None:
-        return turned_away
-    if state is JobState.QUEUED:
-        return f"{snapshot.rank} jobs ahead in its queue" if snapshot.rank else "a free worker"
-    return "its due time"
-
-
 def _ended(stored: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
     state = _final_state(stored)
     token = Token.parse(cast("str", stored["by"]).encode()) if stored.get("by") else None
     error = None if state is JobState.SUCCEEDED else read_error(stored.get("r"), int(stored["t"] or 0))
-    attempts = tuple(_history(snapshot.notes))
-    started = to_datetime(stored["st"]) if token or "state" not in stored else None
+    attempts = read_history(snapshot.notes)[0]
+    begun = "state" not in stored or (token is not None and stored.get("attempt_state") != "")
+    started = to_datetime(stored["st"]) if begun else None
     finished = to_datetime(stored["ft"])
     if token is not None and stored.get("attempt_state") != "":
         ended = AttemptState(stored.get("attempt_state") or state)
@@ -249,30 +271,3 @@ def _final_state(stored: Mapping[str, Any]) -> JobState:
     if "state" in stored:
         return JobState(stored["state"])
     return JobState.SUCCEEDED if stored.get("s") else JobState.FAILED
-
-
-def read_error(value: Any, attempt: int) -> JobError:
-    """An error as stored by us ({type, message, traceback}) or by a stock worker (anything)."""
-    if not isinstance(value, dict):
-        return JobError("Error", str(value), attempt=attempt)
-    stored = cast("dict[str, Any]", value)
-    return JobError(
-        str(stored.get("type", "Error")),
-        str(stored.get("message", "")),
-        stored.get("traceback"),
-        int(stored.get("attempt", attempt)),
-        bool(stored.get("retryable", False)),
-    )
-
-
-def _history(notes: Mapping[bytes, bytes]) -> Iterable[Attempt]:
-    for number, line in enumerate(notes.get(b"history", b"").splitlines(), 1):
-        entry = cast("dict[str, Any]", orjson.loads(line))
-        yield Attempt(
-            int(entry.get("attempt", number)),
-            AttemptState(entry["state"]),
-            entry.get("worker_id"),
-            to_datetime(entry["started_at"]) if entry.get("started_at") else None,
-            to_datetime(entry["ended_at"]),
-            read_error(entry["error"], int(entry.get("attempt", number))) if entry.get("error") else None,
-        )

@@ -1,9 +1,9 @@
 """What a worker can run: `@job` functions, plain ARQ coroutines and cron jobs, brought to one shape."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 from arq.cron import CronJob
@@ -11,13 +11,20 @@ from arq.worker import Function as ArqFunction
 from arq.worker import Retry as ArqRetry
 from arq.worker import func
 
-from service.engine.context import Context
 from service.engine.errors import InvalidInput
+from service.engine.executors import Executors
+from service.engine.executors.pool import ProcessPool
+from service.engine.executors.threads import in_thread
+from service.engine.executors.wire import Failure
 from service.engine.functions import Catalogue, Function, required_spec, spec_of
+from service.engine.inside.context import Context
+from service.engine.inside.resources import Resources
 from service.engine.retry_policy import RetryPolicy
+from service.engine.secrets.sensitive import conceal_from_now
 from service.engine.signals import Fail, Snooze
 
 Call = Callable[[Context | None, Sequence[Any], dict[str, Any]], Awaitable[Any]]
+_NONE: Final[Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +56,17 @@ class Registration:
     max_concurrency: int | None
     is_cron: bool
     needs_context: bool
+    in_process: bool = False
 
 
-def register(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
+def register(entry: ArqFunction | CronJob, limits: Limits, executors: Executors) -> Registration:
     """Bring an entry of ARQ's `Worker.functions` to our shape."""
     spec = spec_of(entry.coroutine)
     if spec is None:
         return _plain(entry, limits)
     return Registration(
         name=entry.name,
-        call=partial(_call_job, spec),
+        call=_caller(spec, executors),
         dump=_dumper(spec),
         timeout=spec.timeout,
         soft_timeout=spec.soft_timeout,
@@ -70,6 +78,7 @@ def register(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
         max_concurrency=spec.max_concurrency,
         is_cron=isinstance(entry, CronJob),
         needs_context=spec.takes_context,
+        in_process=spec.executor == "process",
     )
 
 
@@ -101,10 +110,63 @@ def _call_plain(
     return coroutine(context.arq, *args, **kwargs)  # the very dictionary that the hooks see, as in ARQ
 
 
-def _call_job(spec: Function, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]) -> Awaitable[Any]:
+def _caller(spec: Function, executors: Executors) -> Call:
+    return partial(_call_opened, spec, _placed(spec, executors))
+
+
+def _call_opened(
+    spec: Function, call: Call, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Awaitable[Any]:
+    """Opens what is sealed, here and not in a thread, so that the attempt knows what it must not tell."""
+    if spec.sensitive:
+        args, kwargs = (), spec.opened(spec.bind(args, kwargs))
+        conceal_from_now(kwargs[name] for name in spec.sensitive & kwargs.keys())
+    return call(context, args, kwargs)
+
+
+def _placed(spec: Function, executors: Executors) -> Call:
+    match spec.executor:
+        case "loop" if spec.resources:
+            return partial(_call_with_resources, spec, executors.resources)
+        case "loop":
+            return partial(_call_job, spec)
+        case "thread":
+            return partial(_call_in_thread, spec, executors)
+        case "process":
+            return partial(_call_in_process, spec, executors.processes)
+
+
+def _call_job(
+    spec: Function,
+    context: Context | None,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+    resources: Mapping[str, Any] = _NONE,
+) -> Awaitable[Any]:
     """Validates again: what lies in Redis may be older than the function. Raises InvalidInput."""
     arguments = spec.validate(spec.bind(args, kwargs) if args else kwargs)
-    return spec.coroutine(context, **arguments) if spec.takes_context else spec.coroutine(**arguments)
+    if resources:
+        arguments.update(resources)
+    return spec.body(context, **arguments) if spec.takes_context else spec.body(**arguments)
+
+
+async def _call_with_resources(
+    spec: Function, resources: Resources, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    return await _call_job(spec, context, args, kwargs, await resources.of(spec.resources))
+
+
+async def _call_in_thread(
+    spec: Function, executors: Executors, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    resources = await executors.resources.of(spec.resources)
+    return await in_thread(executors.threads, lambda: _call_job(spec, context, args, kwargs, resources))
+
+
+def _call_in_process(
+    spec: Function, processes: ProcessPool, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
+) -> Awaitable[Any]:
+    return processes.call(spec, context, spec.validate(spec.bind(args, kwargs)))
 
 
 def _as_it_is(value: Any) -> Any:
@@ -113,6 +175,8 @@ def _as_it_is(value: Any) -> Any:
 
 def _dumper(spec: Function) -> Callable[[Any], Any]:
     """Results leave by their annotation; what pydantic has serialised is not parsed again."""
+    if spec.executor == "process":
+        return _from_child
     if spec.returns_plain:
         return _as_it_is
     adapter = spec.output
@@ -121,6 +185,19 @@ def _dumper(spec: Function) -> Callable[[Any], Any]:
         return orjson.Fragment(adapter.dump_json(value, warnings=False))
 
     return dump
+
+
+def _from_child(result: Any) -> Any:
+    """The child has serialised it, or failed to."""
+    if isinstance(result, Failure):
+        raise result.revived()
+    return result
+
+
+def _as_plain_json(spec: Function, result: Any) -> Any:
+    if spec.executor == "process":
+        return orjson.loads(orjson.dumps(_from_child(result)))
+    return spec.output.dump_python(result, mode="json")
 
 
 def arq_functions(catalogue: Catalogue) -> list[ArqFunction]:
@@ -133,7 +210,8 @@ def arq_functions(catalogue: Catalogue) -> list[ArqFunction]:
 def for_arq(function: object) -> Any:
     """A coroutine of ARQ's form, `(ctx, *args, **kwargs)`, for a `@job` function, such as `cron()` wants.
 
-    A stock worker, which retries on its own Retry alone, is told the function's policy in these words.
+    A stock worker, which retries on its own Retry alone, is told the function's policy in these words. It has no child
+    processes to keep warm: a function that wants one gets one for each call.
 
     Raises TypeError for a function without `@job`.
     """
@@ -147,8 +225,9 @@ def for_arq(function: object) -> Any:
             max_attempts=spec.max_attempts,
             arq=ctx,
         )
+        executors = Executors(shared=ctx)
         try:
-            return spec.output.dump_python(await _call_job(spec, context, args, kwargs), mode="json")
+            return _as_plain_json(spec, await _caller(spec, executors)(context, args, kwargs))
         except (Fail, InvalidInput, ArqRetry):
             raise
         except Snooze as snooze:
@@ -157,6 +236,8 @@ def for_arq(function: object) -> Any:
             if context.attempt < spec.max_attempts and spec.retry.retries(error):
                 raise ArqRetry(spec.retry.delay(context.attempt)) from error
             raise
+        finally:
+            await executors.close()
 
     run.__qualname__ = spec.name
     return spec.attach_to(run)

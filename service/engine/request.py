@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from service.engine.access.access_key import Caller
+
 
 class OnConflict(StrEnum):
     """What happens when another job holds the unique key."""
@@ -15,6 +17,13 @@ class OnConflict(StrEnum):
     REPLACE = "replace"
 
 
+class OnFailure(StrEnum):
+    """What happens to a job when one that it was to run after ends without success."""
+
+    CANCEL = "cancel"
+    RUN = "run"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One job to enqueue. Durations are seconds; None leaves the function's default.
@@ -22,6 +31,8 @@ class Request:
     `run_at` (aware) and `delay` exclude each other. `priority` 0–9, higher starts first within a queue.
     `unique_key` is held from enqueue until the job ends, or for `unique_for` seconds.
     `idempotency_key` makes a repeated request return the first one's job for 24 h.
+    `caller`: whose allow-lists must hold the job that has the unique key, whatever becomes of it; None = any job's.
+    `after`: ids of jobs that must have ended before it is due, or the places of earlier jobs of an atomic batch.
     """
 
     function: str
@@ -40,5 +51,10 @@ class Request:
     idempotency_key: str | None = None
     tags: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    after: tuple[str | int, ...] = ()
+    on_failure: OnFailure = OnFailure.CANCEL
     replay_of: str | None = None
+    parent_id: str | None = None
+    schedule_id: str | None = None
     traceparent: str | None = None
+    caller: Caller | None = None

@@ -11,11 +11,11 @@ from arq.worker import Retry as ArqRetry
 
 from service.engine import keys
 from service.engine.claim import Claimed
-from service.engine.clock import to_datetime
-from service.engine.codec import Deserializer
+from service.engine.codec import Deserializer, encode
 from service.engine.codec import decode as decode_json
-from service.engine.context import Context, Report
-from service.engine.errors import InvalidInput, StaleLease
+from service.engine.errors import InvalidInput, ResultExpired, StaleLease
+from service.engine.executors.threads import LeftRunning
+from service.engine.inside.context import Context
 from service.engine.model import AttemptState, JobError
 from service.engine.outcome import (
     AskedRetry,
@@ -33,6 +33,7 @@ from service.engine.outcome import (
     describe,
 )
 from service.engine.registration import Registration
+from service.engine.secrets.sensitive import Concealer, conceal_nothing, current_concealer
 from service.engine.signals import Fail, Retry, Snooze
 
 LOST_LIMIT: Final = 3
@@ -43,7 +44,7 @@ _LARGEST: Final = 1e13
 Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Run:
     """One attempt on its way through the worker."""
 
@@ -63,9 +64,15 @@ class Run:
     attempt: int = 1
     task: "asyncio.Task[None] | None" = None
     interrupt: Interrupt | None = None
+    thread: "asyncio.Future[None] | None" = None
+    """Of a function that went on when its attempt was over: done when its thread is free."""
+    results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of the jobs before it."""
     context: Context | None = None
     begun: bool = False
     """Whether the function, or the hook before it, was called."""
+    concealer: Concealer | None = None
+    """Of a function with sensitive arguments: what must not be recorded."""
     noted: bool = False
     """Whether something was written beside the payload: a loss, progress."""
 
@@ -73,6 +80,20 @@ class Run:
     def suspect(self) -> bool:
         """Whether one more lost worker would end the job: it may be what killed the others, or its neighbour."""
         return self.claimed.lost >= LOST_LIMIT - 1
+
+    def kept(self, error: BaseException | None) -> BaseException | None:
+        """An exception for who records the object itself, which could hold any of what must not be recorded."""
+        return error if self.concealer is None else None
+
+    def dump(self, value: Any) -> Any:
+        """What the function returned, as it is recorded. Raises whatever its type raises when it has no JSON form."""
+        assert self.registration is not None
+        if self.concealer is None:
+            return self.registration.dump(value)
+        try:
+            return self.concealer.within(orjson.loads(encode(self.registration.dump(value))))
+        except Exception as error:  # noqa: BLE001  # its text may quote what it refuses
+            raise ValueError(self.concealer(str(error))) from None
 
     @property
     def due(self) -> float:
@@ -119,7 +140,9 @@ def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueue
 def _are_sound(options: dict[str, Any]) -> bool:
     numbers = (options.get(name, 0) for name in _NUMBERS)
     in_range = all(isinstance(number, (int, float)) and 0 <= number < _LARGEST for number in numbers)
-    return in_range and isinstance(options.get("unique_key", ""), str)
+    after = options.get("after", [])
+    sound = isinstance(after, list) and all(isinstance(earlier, str) for earlier in cast("list[Any]", after))
+    return in_range and sound and isinstance(options.get("unique_key", ""), str)
 
 
 def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | None:
@@ -162,6 +185,7 @@ async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_st
     if run.interrupt is not None:
         return interrupted(asyncio.CancelledError(), run)
     run.begun = True
+    conceal_nothing()
     try:
         context = run.context = make_context(run) if make_context is not None else None
         if on_start is not None and context is not None:
@@ -169,34 +193,15 @@ async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_st
         return Returned(await registration.call(context, run.args, run.kwargs))
     except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
         return _name(error, run)
-
-
-def context_of(run: Run, shared: Mapping[Any, Any], report: Report) -> Context:
-    """What the function is given. `shared` is ARQ's `ctx` of the worker."""
-    return Context(
-        job_id=run.job_id,
-        function=run.function,
-        queue=keys.queue_name(run.claimed.queue),
-        attempt=run.attempt,
-        max_attempts=run.max_attempts,
-        deadline=to_datetime(run.started + 1000 * run.timeout) if run.timeout else None,
-        arq={**shared, **_arq_context(run)},
-        report=report,
-    )
-
-
-def _arq_context(run: Run) -> dict[Any, Any]:
-    """What ARQ adds to `ctx` for each job."""
-    return {
-        "job_id": run.job_id,
-        "job_try": run.attempt,
-        "enqueue_time": to_datetime(run.enqueued),
-        "score": int(run.claimed.score),
-    }
+    finally:
+        run.concealer = current_concealer()
 
 
 def _name(error: BaseException, run: Run) -> Outcome:
     match error:
+        case LeftRunning():
+            run.thread = error.ended
+            return interrupted(error, run)
         case asyncio.CancelledError():
             return interrupted(error, run)
         case StaleLease():
@@ -209,7 +214,7 @@ def _name(error: BaseException, run: Run) -> Outcome:
             return AskedRetry((error.defer_score or 0) / 1000, error.__cause__ or error)
         case Fail():
             return Refused(describe(error, run.attempt, retryable=False), error)
-        case InvalidInput():
+        case InvalidInput() | ResultExpired():
             return Refused(describe(error, run.attempt, retryable=False))
         case _:
             return Raised(error)

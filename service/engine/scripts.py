@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, Final, cast
@@ -14,34 +14,82 @@ from service.engine import keys
 
 Argument = str | bytes | int | float
 NAMES: Final = (
+    "announce",
     "cancel",
+    "change",
     "claim",
+    "delete",
     "enqueue",
+    "enqueue_batch",
+    "expire",
     "finish",
+    "key_create",
+    "key_revoke",
+    "key_use",
+    "leave",
+    "log",
+    "log_read",
+    "pause",
     "progress",
+    "purge",
     "queue_stats",
     "renew",
     "requeue",
     "reschedule",
+    "resume",
+    "results",
+    "schedule_delete",
+    "schedule_due",
+    "schedule_fire",
+    "schedule_put",
+    "schedule_seen",
+    "schedule_tick",
+    "states",
     "status",
     "sweep_aborts",
+    "sweep_followers",
 )
+_ENDING: Final = ("following",)
+_CREATING: Final = (*_ENDING, "meeting", "creating")
+_SHARED: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("cancel", "delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
+    **dict.fromkeys(("enqueue", "enqueue_batch"), _CREATING),
+}
+"""What a script begins with, after the prelude; these files are no scripts of their own."""
 _PLACEHOLDER = re.compile(r"\{([A-Z_]+)\}")
 _CONSTANTS: Final = {name: value for name, value in vars(keys).items() if name.isupper()} | {
     "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE)
 }
 _MOST_AT_ONCE: Final = 64 * 1024 * 1024
-_MUST_RUN_WHEN_FULL: Final = frozenset({"finish", "renew", "reschedule", "cancel"})
+_MUST_RUN_WHEN_FULL: Final = frozenset(
+    {
+        "announce",
+        "cancel",
+        "delete",
+        "expire",
+        "finish",
+        "key_revoke",
+        "leave",
+        "pause",
+        "purge",
+        "renew",
+        "reschedule",
+        "resume",
+        "sweep_followers",
+    }
+)
 """What frees memory or keeps a promise may write when Redis is at `maxmemory` (needs Redis 7.0)."""
 
 
 @cache
 def source(name: str, *, allow_oom: bool) -> str:
-    """A script's text: shebang where the server knows it, shared prelude with the keys filled in, body."""
+    """A script's text: shebang where the server knows it, shared parts with the keys filled in, body."""
     folder = resources.files("service.engine").joinpath("lua")
     prelude = folder.joinpath("prelude.lua").read_text(encoding="utf-8")
     body = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     prelude = _PLACEHOLDER.sub(lambda found: str(_CONSTANTS[found[1]]), prelude)
+    for part in _SHARED.get(name, ()):
+        prelude += folder.joinpath(f"{part}.lua").read_text(encoding="utf-8")
     return (_shebang(name) if allow_oom else "") + prelude + body
 
 

@@ -10,8 +10,10 @@ import structlog
 from redis.exceptions import RedisError
 
 from service.engine.attempts import Attempts
+from service.engine.beside import beside
 from service.engine.claim import Claim, Claimer
 from service.engine.clock import RedisClock
+from service.engine.followers import Followers
 from service.engine.plan import Plan
 from service.engine.scripts import Scripts
 from service.engine.wake import Wake
@@ -29,6 +31,7 @@ class Serving:
         self.clock = RedisClock()
         self.wake = Wake(self.clock)
         self.attempts = Attempts(scripts, plan, self.clock, self.wake)
+        self.followers = Followers(scripts, self.clock, events_kept=plan.events_kept)
         self.claiming = True
         self.claims = 0
         self.found_nothing = False
@@ -42,6 +45,11 @@ class Serving:
 
     async def serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
         """Claim and start jobs until `done()`. `limit` says how many more may be claimed at all."""
+        async with beside(followers=self.followers.run):
+            await self._serve(done, limit)
+        await self._take_ahead()
+
+    async def _serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
         while not done():
             asked, claim = await self._next_claim(limit)
             if claim is not None and len(claim.jobs) >= asked > 0:
@@ -55,7 +63,6 @@ class Serving:
                 await self.wake.wait(self.plan.poll)
                 self.attempts.hand_back_ready(_READY_FOR)
                 self.found_nothing = False
-        await self._take_ahead()
 
     async def _take_ahead(self) -> None:
         """What is claimed is ours: to start, or to hand back."""
@@ -138,10 +145,14 @@ class Serving:
             except (RedisError, OSError) as error:
                 log.warning("aborts not swept", error=f"{type(error).__name__}: {error}")
 
-    def look_again(self) -> None:
-        """Claim at once, also when full: a job that was cancelled may be on its way here."""
-        self._again = True
-        self.wake.set()
+    def obey(self, verb: str, argument: str) -> bool:
+        """What is asked of all workers. False for what is asked of one."""
+        if verb == "followers":
+            self.followers.wake.set()
+        elif verb == "cancel" and not self.attempts.cancel(argument):
+            self._again = True  # claim at once, also when full: it may be on its way here
+            self.wake.set()
+        return verb in {"followers", "cancel"}
 
     async def stop(self) -> None:
         """Claim no more, hand back what still runs, and write everything down."""

@@ -41,7 +41,7 @@ def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  #
             return HandBack(delay, JobState.SCHEDULED, AttemptState.SNOOZED, counted=False)
         case Refused(error, exception):
             begun = AttemptState.FAILED if run.begun else None
-            return Finish(JobState.FAILED, begun, error=error, exception=exception)
+            return Finish(JobState.FAILED, begun, error=error, exception=run.kept(exception))
         case Cancelled(reason):
             error = JobError("CancelledError", reason, None, run.attempt)
             return Finish(JobState.CANCELLED, AttemptState.CANCELLED if run.begun else None, error=error)
@@ -70,7 +70,7 @@ def _raised(run: Run, error: BaseException, state: AttemptState, *, retry_jobs: 
     described = describe(error, run.attempt, retryable=again)
     if again and policy is not None:
         return HandBack(policy.delay(run.attempt), JobState.RETRYING, state, counted=True, error=described)
-    return Finish(JobState.FAILED, state, error=described, exception=error)
+    return Finish(JobState.FAILED, state, error=described, exception=run.kept(error))
 
 
 def _asked_retry(run: Run, delay: float | None, error: BaseException, *, retry_jobs: bool) -> Ending:
@@ -81,6 +81,6 @@ def _asked_retry(run: Run, delay: float | None, error: BaseException, *, retry_j
         error = JobExecutionFailed(f"max {run.max_attempts} retries exceeded").with_traceback(error.__traceback__)
     described = describe(error, run.attempt, retryable=again)
     if not again:
-        return Finish(JobState.FAILED, AttemptState.FAILED, error=described, exception=error)
+        return Finish(JobState.FAILED, AttemptState.FAILED, error=described, exception=run.kept(error))
     wait = delay if delay is not None else registration.retry.delay(run.attempt) if registration.retry else 0.0
     return HandBack(wait, JobState.RETRYING, AttemptState.FAILED, counted=True, error=described)

@@ -10,14 +10,19 @@ from service.engine.run import Run
 
 
 class Slots:
-    """Holds a run from its claim until its outcome is recorded; its slot is free again when its function ends."""
+    """Holds a run from its claim until its outcome is recorded; its slot is free again when its function ends.
 
-    def __init__(self, size: int) -> None:
+    `processes`: how many of the slots may be taken by functions in child processes.
+    """
+
+    def __init__(self, size: int, processes: int) -> None:
         self.size = size
+        self.processes = processes
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, Run] = {}
         self.suspect: Run | None = None
         self._running = 0
+        self._in_processes = 0
         self._by_function: Counter[str] = Counter()
 
     @property
@@ -41,15 +46,20 @@ class Slots:
         if run.suspect:
             self.suspect = run
         self._running += 1
+        self._in_processes += _in_process(run)
         self._by_function[run.function] += 1
 
     def end(self, run: Run) -> None:
-        """The function has ended; the lease is held until `forget`."""
+        """The attempt is over; the lease is held until `forget`."""
         if self.tasks.get(run.job_id) is run.task:
             del self.tasks[run.job_id]
         if self.suspect is run:
             self.suspect = None
+
+    def free(self, run: Run) -> None:
+        """The function has ended too: its slot is for another."""
         self._running -= 1
+        self._in_processes -= _in_process(run)
         self._by_function[run.function] -= 1
 
     def forget(self, run: Run) -> None:
@@ -60,6 +70,11 @@ class Slots:
     def full(self, function: str, limit: int | None) -> bool:
         """Whether a function's own limit in this worker is reached."""
         return limit is not None and self._by_function[function] >= limit
+
+    @property
+    def child_free(self) -> bool:
+        """Whether one more function may run in a child process."""
+        return self.room > 0 and self._in_processes < self.processes
 
     def held(self) -> list[Held]:
         """Every lease to renew. Called from the pulse thread: a copy made in one step."""
@@ -75,7 +90,11 @@ class Slots:
             return False
         run.interrupt = why
         # A task that is cancelled before its first step never runs: it looks at `interrupt` itself, when it begins.
-        return run.task.cancel() if run.task is not None and run.begun else True
+        return run.task.cancel(why.value) if run.task is not None and run.begun else True
+
+    def begun(self) -> dict[str, Run]:
+        """The runs whose functions were started, by job id. Safe to call from another thread."""
+        return {job_id: run for job_id, run in self._held.copy().items() if run.task is not None}
 
     def runs(self) -> list[Run]:
         """Every run that is held."""
@@ -90,3 +109,7 @@ class Slots:
 
     def functions_running(self) -> Iterable[tuple[str, int]]:
         return ((name, count) for name, count in self._by_function.copy().items() if count)
+
+
+def _in_process(run: Run) -> bool:
+    return run.registration is not None and run.registration.in_process

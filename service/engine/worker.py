@@ -8,31 +8,44 @@ import asyncio
 import inspect
 import pickle
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from signal import Signals
 from typing import Any, Final, cast
 
 import structlog
-from arq.connections import create_pool
 from arq.worker import Worker as ArqWorker
 from redis.exceptions import RedisError
 
 from service.engine import keys
+from service.engine.beside import beside
 from service.engine.codec import decode, encode
-from service.engine.connection import AddressSettings, blocking_twin, set_timeout
-from service.engine.cron import CronTicker
+from service.engine.connection import blocking_twin
+from service.engine.executors import Executors
 from service.engine.finish import Ended
 from service.engine.ids import new_id
+from service.engine.loop import run_through
+from service.engine.loop_watch import LoopWatch
 from service.engine.model import JobState
 from service.engine.outcome import Finish, HandBack
 from service.engine.plan import Hooks, Plan
-from service.engine.pulse import Pulse, Vitals
+from service.engine.pulse import Pulse
+from service.engine.schedules.cron import CronTicker
+from service.engine.schedules.scheduler import Scheduler
 from service.engine.scripts import Scripts
 from service.engine.serving import Serving
 from service.engine.wake import Listener
-from service.engine.worker_options import WorkerOptions, describe, registrations, tuned_collector, use_uvloop
+from service.engine.worker_options import (
+    WorkerOptions,
+    declared_by,
+    open_pool,
+    registrations,
+    rules_for_children,
+    tuned_collector,
+    use_uvloop,
+    vitals_of,
+)
 from service.engine.workers import Order
 
 _RECONNECT: Final = 1.0
@@ -56,6 +69,7 @@ class Worker(ArqWorker):
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._serving: Serving | None = None
+        self._scheduler: Scheduler | None = None
 
     # ── the life of the process ──────────────────────────────────────────────────────────────────────────────────
 
@@ -65,100 +79,98 @@ class Worker(ArqWorker):
             self.loop = self._own_loop = use_uvloop()
         try:
             with tuned_collector():
-                super().run()
+                self.main_task = self.loop.create_task(self.main())
+                try:
+                    self._run_through(self.main_task)
+                finally:
+                    self._run_through(self.loop.create_task(self.close()))
         finally:
             if self.loop is self._own_loop:
                 self.loop.close()
+
+    def _run_through(self, task: "asyncio.Task[None]") -> None:
+        with suppress(asyncio.CancelledError):  # as ARQ's `run`
+            run_through(self.loop, task, handles_signals=self._handle_signals)
 
     async def main(self) -> None:
         """Connect, start up, serve until told to stop, hand back what is left. ARQ's `run` and `async_run` await it."""
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         if self._pool is None:
-            await self._connect()
+            self._pool = await open_pool(self)
         scripts = Scripts(self.pool)
         await self._until_answered(scripts)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
-        serving = self._serving = Serving(scripts, self._plan())
+        executors = self.options.executors(self.max_jobs, self.ctx)
+        serving = self._serving = Serving(scripts, self._plan(executors))
         self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
+        watch = LoopWatch(serving.attempts.slots.begun)
         pulse = Pulse(
             blocking_twin(self.pool),
             self.id,
-            self._vitals(serving),
+            vitals_of(self, serving, watch),
             lease=self.options.lease,
             allow_oom=scripts.allow_oom,
         )
-        log.info("worker started", worker_id=self.id, queues=list(self._queues), functions=sorted(self.functions))
+        queues = [keys.queue_name(key) for key in self._queues]
+        log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()
+        watch.start()
         try:
-            await self._serve_beside_helpers(serving)
+            await self._serve(serving, scripts)
         finally:
+            watch.stop()
+            await executors.close()
             await pulse.stop()
             log.info("worker stopped", worker_id=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
-
-    async def _connect(self) -> None:
-        settings = self.redis_settings
-        if isinstance(settings, AddressSettings):
-            self._pool = settings.address.open_pool()
-            self._pool.job_serializer, self._pool.job_deserializer = (
-                self.job_serializer,
-                self.job_deserializer,
-            )
-            self._pool.default_queue_name = self.queue_name
-            return
-        self._pool = await create_pool(
-            settings,
-            job_deserializer=self.job_deserializer,
-            job_serializer=self.job_serializer,
-            default_queue_name=self.queue_name,
-            expires_extra_ms=self.expires_extra_ms,
-        )
-        await set_timeout(self._pool)
 
     async def _until_answered(self, scripts: Scripts) -> None:
         """A worker that starts before Redis waits for it."""
         while not self._stop.is_set():
             try:
                 await scripts.detect()
+                return
             except (RedisError, OSError) as error:
                 log.warning("waiting for Redis", error=f"{type(error).__name__}: {error}")
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._stop.wait(), _RECONNECT)
-            else:
-                return
 
-    async def _serve_beside_helpers(self, serving: Serving) -> None:
+    async def _serve(self, serving: Serving, scripts: Scripts) -> None:
         listener = Listener(self.pool, (self.id, self._queues), serving.wake, self._obey)
-        ticker = CronTicker(self.pool, serving.clock, self.cron_jobs, self.queue_name, self.timezone)
-        if self.burst:  # what runs at startup is part of the burst
+        scheduler = self._scheduler = Scheduler(
+            scripts,
+            serving.clock,
+            declared_by(self),
+            events_kept=self.options.events_kept,
+            ended_ttl=self.options.failed_ttl,
+        )
+        ticker = CronTicker(
+            self.pool, serving.clock, self.cron_jobs, self.queue_name, self.timezone, scheduler.note_cron
+        )
+        if self.burst:  # what runs at startup is part of the burst; what is scheduled waits for a worker that stays
             await ticker.begin()
-        beside = [
-            asyncio.create_task(listener.run(), name="arqade-listen"),
-            asyncio.create_task(ticker.run(), name="arqade-cron"),
-        ]
         try:
-            await serving.serve(self._stop.is_set, self._may_claim) if not self.burst else await self._burst(serving)
-            await self._drain(serving)
+            async with beside(
+                listen=listener.run, cron=ticker.run, schedules=partial(scheduler.run, firing=not self.burst)
+            ):
+                if self.burst:
+                    await self._burst(serving)
+                else:
+                    await serving.serve(self._stop.is_set, self._may_claim)
+                await self._drain(serving)
         except asyncio.CancelledError:  # by whoever embeds the worker: hand back what runs
             await serving.stop()
             raise
-        finally:
-            left = set(beside)
-            while left:  # again and again: while it connects, redis-py has swallowed a cancellation
-                for task in left:
-                    task.cancel()
-                _, left = await asyncio.wait(left, timeout=0.2)
 
     def _obey(self, verb: str, argument: str) -> None:
         """What is published to all workers: cancel a job, or an order to one of them."""
-        serving = self._serving
-        if serving is None:
+        serving, scheduler = self._serving, self._scheduler
+        if serving is None or scheduler is None:
             return
-        if verb == "cancel":
-            if not serving.attempts.cancel(argument):
-                serving.look_again()
-        elif argument == self.id:
+        if verb == "schedules":
+            scheduler.expect(argument)
+        elif not serving.obey(verb, argument) and argument == self.id:
             log.info("order received", order=verb)
             if verb == Order.DRAIN and not self.stopping:  # heard twice, it is still the first signal
                 self.handle_sig(signal.SIGTERM)
@@ -203,19 +215,21 @@ class Worker(ArqWorker):
 
     # ── what the parts are told ──────────────────────────────────────────────────────────────────────────────────
 
-    def _plan(self) -> Plan:
+    def _plan(self, executors: Executors) -> Plan:
         ours = self.job_serializer is encode
         return Plan(
             worker_id=self.id,
             queues=self._queues,
             weights=self.options.weights,
-            registrations=registrations(self, self.options),
+            registrations=registrations(self, self.options, executors),
             shared=self.ctx,
             hooks=Hooks(on_start=self.on_job_start, on_end=self.on_job_end, after_end=self.after_job_end),
             slots=self.max_jobs,
+            processes=executors.processes.size,
             lease=self.options.lease,
             poll=self.poll_delay_s,
             events_kept=self.options.events_kept,
+            children=rules_for_children(self),
             retry_jobs=self.retry_jobs,
             serializer=None if ours else self.job_serializer or pickle.dumps,
             deserializer=decode if ours else self.job_deserializer,
@@ -235,20 +249,6 @@ class Worker(ArqWorker):
                     pass
         if self.options.on_ended is not None:
             self.options.on_ended(ended)
-
-    def _vitals(self, serving: Serving) -> Vitals:
-        loop = asyncio.get_running_loop()
-
-        def ask_loop(answer: Callable[[], None]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: the worker is about to stop the pulse
-                loop.call_soon_threadsafe(answer)
-
-        def on_stale(job_ids: Sequence[str]) -> None:
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(serving.attempts.lose, job_ids)
-
-        health = tuple({self.health_check_key, *(keys.health(queue) for queue in self._queues)})
-        return Vitals(serving.attempts.slots.held, partial(describe, self, serving), on_stale, ask_loop, health)
 
     @property
     def stopping(self) -> bool:

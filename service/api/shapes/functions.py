@@ -10,7 +10,7 @@ class FunctionLinks(TypedDict):
     self: str
 
 
-class Function(TypedDict):
+class FunctionDescription(TypedDict):
     name: str
     doc: str
     queue: str
@@ -20,6 +20,13 @@ class Function(TypedDict):
     input_schema: Annotated[dict[str, Any], Field(description="JSON Schema 2020-12 of `input`")]
     output_schema: Annotated[dict[str, Any], Field(description="JSON Schema 2020-12 of the result")]
     links: FunctionLinks
+
+
+class Function(FunctionDescription):
+    workers: Annotated[
+        int | None,
+        Field(description="living workers that take its jobs from its own queue; null while Redis does not answer"),
+    ]
 
 
 class FunctionList(TypedDict):

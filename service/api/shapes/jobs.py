@@ -6,7 +6,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from service.engine import AttemptState, JobState
+from service.api.shapes.logs import LogLine
+from service.engine import AttemptState, JobState, OnFailure
 
 
 class JobError(TypedDict):
@@ -61,21 +62,26 @@ class Job(TypedDict):
     next_attempt_at: datetime | None
     waiting_on: Annotated[str | None, Field(description="why it does not run yet")]
     progress: Progress | None
+    log_lines: Annotated[int, Field(description="how many lines its function has logged")]
     worker_id: str | None
     unique_key: str | None
     deduplicated: Annotated[bool, Field(description="an earlier job with the same unique key was returned")]
     tags: list[str]
     metadata: dict[str, Any]
     schedule_id: str | None
+    after: Annotated[list[str], Field(description="jobs that had to end first")]
+    on_failure: Annotated[OnFailure, Field(description="what happens when one of `after` ends without success")]
     batch_id: str | None
     workflow_id: str | None
     replay_of: str | None
+    parent_id: Annotated[str | None, Field(description="the job whose function enqueued it")]
     trace_id: str | None
     error: JobError | None
     links: Links
     input: NotRequired[Annotated[dict[str, Any], Field(description="with include=input; secrets are redacted")]]
     args: NotRequired[Annotated[list[Any], Field(description="with include=input, when there are positional ones")]]
     attempts: NotRequired[Annotated[list[Attempt], Field(description="with include=attempts")]]
+    logs: NotRequired[Annotated[list[LogLine], Field(description="with include=logs: the last 200 lines")]]
     result: NotRequired[Annotated[Any, Field(description="with include=result")]]
     result_error: NotRequired[
         Annotated[str | None, Field(description="with include=result: why a succeeded job has no stored result")]

@@ -11,7 +11,9 @@ if readable and redis.call('EXISTS', LEASE .. id) == 0 then
   local unique = parsed and type(job.x) == 'table' and job.x.unique_key or ''
   close_job(id, queue, unrun_record(id, payload, queue, now, 'cancelled', ARGV[3]), ARGV[4], unique, true)
   redis.call('ZREM', ABORT, id)
-  emit({event('job.cancelled', now, id, function_of(payload), queue)}, ARGV[1])
+  local events = {event('job.cancelled', now, id, function_of(payload), queue)}
+  tell_followers({id}, {'cancelled'}, events)
+  emit(events, ARGV[1])
   return 'cancelled'
 end
 redis.call('ZADD', ABORT, now, id)

@@ -31,16 +31,7 @@ local function repeat_last(last)
   end
 end
 
-local function lose(id, score)
-  local owner = redis.call('HGET', NOTES .. id, 'owner') or ''
-  local who, started, number = string.match(owner, '^([%w_]+)|(%d+)|(%d+)|')
-  local by = who and ',"worker_id":"' .. who .. '","started_at":' .. started .. ',"attempt":' .. number or ''
-  note_history(id, '{"state":"lost","ended_at":' .. string.match(score, '^%d+') .. by .. '}')
-  redis.call('HDEL', NOTES .. id, 'owner')
-  local lost = redis.call('HINCRBY', NOTES .. id, 'lost', 1)
-  keep_notes(id, 0)
-  return lost, tonumber(redis.call('GET', COUNT .. id) or 1)
-end
+local function lose(id, score) return note_loss(id, score), tonumber(redis.call('GET', COUNT .. id) or 1) end
 
 local function count(id, score)
   local attempt, lost = redis.call('INCR', COUNT .. id), 0

@@ -2,8 +2,8 @@
 -- ARGV: events kept, then per job: id, token, queue, record, ttl ms (0 = keep none, -1 = for ever), event,
 --   unique key held or '', '1' when the job has notes
 -- Returns one number per job: 1 recorded, 0 refused.
-local events, reply, gone, ended_in = {}, {}, {}, {}
-local aborting = redis.call('ZCARD', ABORT) > 0
+local events, reply, gone, ended_in, ids, states = {}, {}, {}, {}, {}, {}
+local aborting, following = redis.call('ZCARD', ABORT) > 0, redis.call('EXISTS', FOLLOWED) == 1
 
 -- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
 local function close(i, id, queue)
@@ -13,6 +13,10 @@ local function close(i, id, queue)
   local ended = ended_in[queue] or {}
   ended_in[queue], ended[#ended + 1] = ended, id
   events[#events + 1] = ARGV[i + 5]
+  if following then
+    ids[#ids + 1], states[#states + 1] = id, string.match(ARGV[i + 5], '^{"type":"job%.(%a+)"') or ''
+    gone[n + 4] = WAITS .. id -- of one that a stock client has aborted while it waited for others
+  end
 end
 
 for i = 2, #ARGV, 8 do
@@ -29,5 +33,6 @@ end
 
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 for queue, ended in pairs(ended_in) do redis.call('ZREM', queue, unpack(ended)) end
+if following then tell_followers(ids, states, events) end
 emit(events, ARGV[1])
 return reply

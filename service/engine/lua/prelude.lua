@@ -1,7 +1,12 @@
 -- Shared by every script: key prefixes (filled in by scripts.py from keys.py), Redis's clock, events, ownership.
 local PAYLOAD, LEASE, COUNT, RESULT, NOTES = '{PAYLOAD}', '{LEASE}', '{COUNT}', '{RESULT}', '{NOTES}'
+local LOGS = '{LOGS}'
 local UNIQUE, ABORT, EVENTS, QUEUES, WAKE = '{UNIQUE}', '{ABORT}', '{EVENTS}', '{QUEUES}', '{WAKE}'
-local RISING, CONTROL = '{RISING}', '{CONTROL}'
+local RISING, CONTROL, PAUSED = '{RISING}', '{CONTROL}', '{PAUSED}'
+local WORKERS, WORKER = '{WORKERS}', '{WORKER}'
+local SERVING, HEALTH, DELETED, LONGEST_LEASE = '{SERVING}', '{HEALTH}', '{DELETED}', '{LONGEST_LEASE}'
+local SCHEDULE, FIRES = '{SCHEDULE}', '{FIRES}'
+local FOLLOWED, FOLLOWERS, WAITS, ENDED, HELD = '{FOLLOWED}', '{FOLLOWERS}', '{WAITS}', '{ENDED}', {HELD}
 local DEFAULT_QUEUE, PRIORITY_STEP, HISTORY_MAX = '{DEFAULT_QUEUE}', {PRIORITY_STEP}, 65536
 
 local function int(number) return string.format('%.0f', number) end
@@ -17,6 +22,13 @@ local function place(due, priority, noted) return int(due - priority * PRIORITY_
 local function lease_end(now, lease) return int(now + lease) .. '.5' end
 local function is_lease_end(score) return score and string.find(score, '.5', 1, true) ~= nil end
 local function is_noted(score) return score and string.find(score, '.', 1, true) ~= nil end
+
+-- Whether a job waits for others; its place is then beyond all times.
+local function is_held(score) return score and tonumber(score) >= HELD end
+
+-- Whether a stock worker has written ARQ's health check, with the time first: it does so once an hour, and nobody else
+-- may shorten or delete it.
+local function is_stock_health(said) return said and string.sub(said, 1, 11) ~= 'j_complete=' end
 
 local function queue_label(queue) return queue == DEFAULT_QUEUE and 'default' or queue end
 
@@ -34,6 +46,14 @@ local function quoted(id) return string.find(id, '[^%w_.:-]') and cjson.encode(i
 local function event(kind, now, id, fn, queue, rest)
   return '{"type":"' .. kind .. '","at":' .. int(now) .. ',"job_id":' .. quoted(id) .. ',"function":"' .. fn
     .. '","queue":"' .. queue_label(queue) .. '"' .. (rest or '') .. '}'
+end
+
+local function queue_event(kind, now, queue, rest)
+  return '{"type":"' .. kind .. '","at":' .. int(now) .. ',"queue":"' .. queue_label(queue) .. '"' .. (rest or '') .. '}'
+end
+
+local function worker_event(kind, now, id)
+  return '{"type":"' .. kind .. '","at":' .. int(now) .. ',"worker_id":' .. quoted(id) .. '}'
 end
 
 -- Our payloads begin with the function's name and the queue; those of a stock client with its try, or are pickles.
@@ -75,27 +95,69 @@ local function owns(id, token, queue)
   return false
 end
 
--- Add a line to the job's history, which keeps its newest part.
+-- Add a line to the job's history, which keeps its newest part, and how many lines came before that.
 local function note_history(id, entry)
   local key = NOTES .. id
   local history = (redis.call('HGET', key, 'history') or '') .. entry .. '\n'
   if #history > HISTORY_MAX then
-    history = string.sub(history, (string.find(history, '\n', #history - HISTORY_MAX / 2, true) or 0) + 1)
+    local cut = string.find(history, '\n', #history - HISTORY_MAX / 2, true) or 0
+    local _, lines = string.gsub(string.sub(history, 1, cut), '\n', '')
+    redis.call('HINCRBY', key, 'forgotten', lines)
+    history = string.sub(history, cut + 1)
   end
   redis.call('HSET', key, 'history', history)
 end
 
 -- Notes of a job that a stock worker ends, knowing nothing of them, go away by themselves: 30 days after it was due.
-local function keep_notes(id, due_in) redis.call('PEXPIRE', NOTES .. id, int(2592000000 + due_in)) end
+-- The lines that were logged stay as long.
+local function keep_notes(id, due_in)
+  redis.call('PEXPIRE', NOTES .. id, int(2592000000 + due_in))
+  redis.call('PEXPIRE', LOGS .. id, int(2592000000 + due_in))
+end
 
--- Keep a job's record and let go of its notes and unique key.
+-- The lease of a job ran out: note whose it was, and how often that has happened, which is the answer.
+local function note_loss(id, score)
+  local owner = redis.call('HGET', NOTES .. id, 'owner') or ''
+  local who, started, number = string.match(owner, '^([%w_]+)|(%d+)|(%d+)|')
+  local by = who and ',"worker_id":"' .. who .. '","started_at":' .. started .. ',"attempt":' .. number or ''
+  note_history(id, '{"state":"lost","ended_at":' .. string.match(score, '^%d+') .. by .. '}')
+  redis.call('HDEL', NOTES .. id, 'owner')
+  local lost = redis.call('HINCRBY', NOTES .. id, 'lost', 1)
+  keep_notes(id, 0)
+  return lost
+end
+
+-- Ours name the state at their beginning, before anything that can be large.
+local function state_at_head(id, head)
+  local rest = string.match(head, '^{"f":"[^"\\]*",(.*)') or string.match(head, '^{"t":%w+,"f":"[^"\\]*",(.*)')
+  local mark = '"id":' .. quoted(id) .. ',"state":"'
+  return rest and string.sub(rest, 1, #mark) == mark and string.match(rest, '^%a+', #mark + 1)
+end
+
+-- How a job ended, by its record, and how many bytes that took; a stock worker's says less and is read as a whole.
+-- '' for one that cannot be read, nil when there is none.
+local function state_in_record(id)
+  local record = redis.call('GETRANGE', RESULT .. id, 0, 511)
+  if record == '' then return nil, 0 end
+  local state = state_at_head(id, record)
+  if state then return state, #record end
+  if #record == 512 then record = redis.call('GET', RESULT .. id) end
+  local parsed, stored = pcall(cjson.decode, record)
+  if not parsed or type(stored) ~= 'table' then return '', #record end
+  return stored.state or stored.s and 'succeeded' or 'failed', #record
+end
+
+-- Keep a job's record, its notes and its log for the same time, and let go of its unique key.
 local function keep_record(id, record, ttl, unique, noted)
   if ttl == '-1' then redis.call('SET', RESULT .. id, record)
-  elseif ttl ~= '0' then redis.call('SET', RESULT .. id, record, 'PX', ttl) end
+  elseif ttl ~= '0' then redis.call('SET', RESULT .. id, record, 'PX', ttl)
+  else redis.call('SET', DELETED .. id, 1, 'PX', 60000) end -- an enqueue whose reply was lost must not make it again
   if noted then
-    if ttl == '0' then redis.call('DEL', NOTES .. id)
-    elseif ttl == '-1' then redis.call('PERSIST', NOTES .. id)
-    else redis.call('PEXPIRE', NOTES .. id, ttl) end
+    for _, key in ipairs({NOTES .. id, LOGS .. id}) do
+      if ttl == '0' then redis.call('DEL', key)
+      elseif ttl == '-1' then redis.call('PERSIST', key)
+      else redis.call('PEXPIRE', key, ttl) end
+    end
   end
   if unique ~= '' and redis.call('GET', UNIQUE .. unique) == id and redis.call('PTTL', UNIQUE .. unique) < 0 then
     redis.call('DEL', UNIQUE .. unique)
@@ -105,15 +167,18 @@ end
 -- Remove every trace of an unfinished job and keep its record.
 local function close_job(id, queue, record, ttl, unique, noted)
   keep_record(id, record, ttl, unique, noted)
-  redis.call('DEL', PAYLOAD .. id, LEASE .. id, COUNT .. id)
+  redis.call('DEL', PAYLOAD .. id, LEASE .. id, COUNT .. id, WAITS .. id)
   redis.call('ZREM', queue, id)
 end
 
 -- The record of a job that ended without running: its payload, as ARQ's result. Needs a JSON payload.
 local function unrun_record(id, payload, queue, now, state, reason)
-  local error = cjson.encode({type = 'CancelledError', message = reason})
-  return string.sub(payload, 1, -2) .. ',"t":0,"s":false,"r":' .. error .. ',"st":' .. int(now) .. ',"ft":' .. int(now)
-    .. ',"q":' .. cjson.encode(queue) .. ',"id":' .. quoted(id) .. ',"state":"' .. state .. '"}'
+  local error = cjson.encode({type = state == 'expired' and 'Expired' or 'CancelledError', message = reason})
+  local head, rest = string.match(payload, '^({"f":"[^"\\]*",)(.*)}$')
+  if not head then head, rest = string.match(payload, '^({"t":%w+,"f":"[^"\\]*",)(.*)}$') end
+  if not head then head, rest = '{', string.sub(payload, 2, -2) end
+  return head .. '"id":' .. quoted(id) .. ',"state":"' .. state .. '",' .. rest .. ',"t":0,"s":false,"r":' .. error
+    .. ',"st":' .. int(now) .. ',"ft":' .. int(now) .. ',"q":' .. cjson.encode(queue) .. '}'
 end
 
 -- 0 = now: a worker whose clock is a little behind ours must not wait for what is due already.

@@ -1,0 +1,76 @@
+"""Schedules and ticks as the JSON of the API."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service import engine
+from service.api import shapes
+from service.api.paging import bad_parameter
+from service.api.presenting import json_response
+from service.api.routing import query_parameter
+
+_MOST: Final = 100
+COUNT: Final = query_parameter(
+    "count", "how many ticks", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": 10}
+)
+
+
+def read_count(request: Request) -> int:
+    """How many ticks are asked for. Raises Problem."""
+    given = request.query_params.get("count", "10")
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= _MOST):
+        raise bad_parameter("count", f"a whole number from 1 to {_MOST}")
+    return int(given)
+
+
+def schedule_answer(schedule: engine.Schedule, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A schedule with its ETag."""
+    return json_response(present_schedule(schedule), status, {"etag": f'"{schedule.version}"', **(headers or {})})
+
+
+def ticks_answer(ticks: Sequence[int]) -> Response:
+    """Moments in ms as a list of times."""
+    return json_response({"data": [datetime.fromtimestamp(tick / 1000, UTC) for tick in ticks]})
+
+
+def present_schedule(schedule: engine.Schedule) -> shapes.Schedule:
+    asked = schedule.request
+    return {
+        "id": schedule.id,
+        "name": asked.name,
+        "source": schedule.source,
+        "function": asked.function,
+        "input": engine.redact(dict(asked.input)),
+        "cron": asked.cron,
+        "every": asked.every,
+        "timezone": asked.timezone,
+        "overlap": asked.overlap,
+        "catch_up": asked.catch_up,
+        "window": asked.window,
+        "jitter": asked.jitter,
+        "ends_at": asked.ends_at,
+        "queue": asked.queue,
+        "priority": asked.priority,
+        "timeout": asked.timeout,
+        "max_attempts": asked.max_attempts,
+        "tags": list(asked.tags),
+        "metadata": engine.redact(dict(asked.metadata)),
+        "paused": asked.paused,
+        "next_at": schedule.next_at,
+        "last_job_id": schedule.last_job_id,
+        "created_at": schedule.created_at,
+        "updated_at": schedule.updated_at,
+        "links": {
+            "self": f"/v1/schedules/{schedule.id}",
+            "fires": f"/v1/schedules/{schedule.id}/fires",
+            "upcoming": f"/v1/schedules/{schedule.id}/upcoming",
+        },
+    }
+
+
+def present_fire(fire: engine.Fire) -> shapes.Fire:
+    return {"due": fire.due, "at": fire.at, "outcome": fire.outcome, "job_id": fire.job_id, "reason": fire.reason}

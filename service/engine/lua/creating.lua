@@ -1,0 +1,206 @@
+-- Shared by the scripts that create jobs: each job is judged before any is written, then all are written together.
+-- A job is five arguments: id, queue, payload without its end, when, options
+--   when: '' now | '+ms' after a delay | '@ms' at a time; options: '' or JSON {priority, unique, unique_ttl,
+--   on_conflict, idempotency, fingerprint, idempotency_ttl, max_pending, after, on_failure,
+--   functions, queues: patterns of the jobs that its caller may meet}
+-- Its code: created | exists (another job holds its unique key and answers for it) | created_before, exists_before
+-- (its Idempotency-Key was answered like that) | conflict | foreign (its caller may not meet the holder) | mismatch |
+-- full | orphan (a job before it is not there)
+local now, events, no_options = clock(), {}, {}
+local now_text = int(now)
+local made, held, known, added = {}, {}, {}, {} -- what this call will make: jobs (where), holders, keys, jobs per queue
+local payloads, places, due_by_queue = {}, {}, {}
+local written, followed, followers = {}, {}, {} -- jobs of this call that have not ended; who is waited for, by whom
+
+local function options_at(i) return ARGV[i + 4] == '' and no_options or cjson.decode(ARGV[i + 4]) end
+
+-- Call `name` with a long list, in parts that Lua can spread. `lead` comes first each time, if there is one.
+local function in_parts(name, lead, list)
+  for from = 1, #list, 1000 do
+    local to = math.min(from + 999, #list)
+    if lead then redis.call(name, lead, unpack(list, from, to)) else redis.call(name, unpack(list, from, to)) end
+  end
+end
+
+-- Ids that an earlier call with the same jobs has made, which are few or none: asked for many at once. Of those that
+-- were deleted, or ended and kept no record, DELETED tells.
+local function made_before(first)
+  local found = {}
+  for from = first, #ARGV, 2500 do
+    local names, to, n = {}, math.min(from + 2499, #ARGV), 0
+    for i = from, to, 5 do
+      local id = ARGV[i]
+      names[n + 1], names[n + 2], names[n + 3], n = PAYLOAD .. id, RESULT .. id, DELETED .. id, n + 3
+    end
+    if redis.call('EXISTS', unpack(names)) > 0 then
+      for n = 1, #names, 3 do
+        found[ARGV[from + (n - 1) / 3 * 5]] = redis.call('EXISTS', names[n], names[n + 1], names[n + 2]) > 0
+      end
+    end
+  end
+  return found
+end
+
+-- The other job that holds a unique key. None when the key is free.
+local function holder_of(id, options)
+  local key = UNIQUE .. options.unique
+  local holder = held[key] or redis.call('GET', key)
+  if not holder or holder == id then return nil end
+  if made[holder] or redis.call('EXISTS', PAYLOAD .. holder) == 1 or redis.call('PTTL', key) > 0 then return holder end
+end
+
+local function may_meet(holder, options)
+  if not options.functions then return true end
+  local i, fn, queue = made[holder], nil, nil
+  if i then fn, queue = function_of(ARGV[i + 2]), ARGV[i + 1] else fn, queue = touched_by(holder) end
+  return one_fits(options.functions, fn) and one_fits(options.queues, queue_label(queue))
+end
+
+local function judge(id, queue, options)
+  if options.idempotency then
+    local before = known[options.idempotency] or redis.call('HMGET', options.idempotency, 'job', 'fingerprint', 'code')
+    if before[1] then
+      if before[2] ~= options.fingerprint then return 'mismatch', before[1] end
+      return (before[3] or 'created') .. '_before', before[1]
+    end
+  end
+  for _, earlier in ipairs(options.after or no_options) do
+    if not made[earlier] and redis.call('EXISTS', PAYLOAD .. earlier, RESULT .. earlier) == 0 then
+      return 'orphan', earlier
+    end
+  end
+  local holder = options.unique and holder_of(id, options)
+  if holder and not may_meet(holder, options) then return 'foreign', id end
+  if holder and options.on_conflict ~= 'replace' then
+    return options.on_conflict == 'reject' and 'conflict' or 'exists', holder
+  end
+  if options.max_pending and redis.call('ZCARD', queue) + (added[queue] or 0) >= options.max_pending then
+    return 'full', id
+  end
+  return 'created', id
+end
+
+-- Returns per job: code, id of the job that answers; and which were made before.
+local function judge_all(first)
+  local answers, before = {}, made_before(first)
+  for i = first, #ARGV, 5 do
+    local id, queue, options = ARGV[i], ARGV[i + 1], options_at(i)
+    local code, other = 'created', id
+    if not before[id] then
+      code, other = judge(id, queue, options)
+      if code == 'created' then
+        made[id], added[queue] = i, (added[queue] or 0) + 1
+        if options.unique then held[UNIQUE .. options.unique] = id end
+      end
+      if options.idempotency and not known[options.idempotency] and (code == 'created' or code == 'exists') then
+        known[options.idempotency] = {other, options.fingerprint, code}
+      end
+    end
+    answers[#answers + 1], answers[#answers + 2] = code, other
+  end
+  return answers
+end
+
+-- What is the same for each job is collected and done at once: a call from Lua costs more than what it does.
+local function write_collected()
+  in_parts('MSET', nil, payloads)
+  for queue, list in pairs(places) do in_parts('ZADD', queue, list) end
+  in_parts('SADD', FOLLOWED, followed)
+  for earlier, list in pairs(followers) do in_parts('RPUSH', FOLLOWERS .. earlier, list) end
+  payloads, places, followed, followers = {}, {}, {}, {}
+end
+
+-- Cancel the waiting job whose unique key goes to another one. One that runs goes on without the key.
+local function take_over(id, options, ttl)
+  local holder = redis.call('GET', UNIQUE .. options.unique)
+  if not holder or holder == id then return end
+  write_collected() -- the holder may be of this very call
+  local payload = redis.call('GET', PAYLOAD .. holder)
+  if not payload or redis.call('EXISTS', LEASE .. holder) == 1 then return end
+  local held_in = find_queue(holder, payload)
+  local record = unrun_record(holder, payload, held_in, now, 'cancelled', 'replaced by ' .. id)
+  close_job(holder, held_in, record, ttl, '', true)
+  written[holder] = nil
+  events[#events + 1] = event('job.cancelled', now, holder, function_of(payload), held_in)
+  tell_followers({holder}, {'cancelled'}, events)
+end
+
+local function hold(id, options, ttl)
+  if options.on_conflict == 'replace' then take_over(id, options, ttl) end
+  if options.unique_ttl then redis.call('SET', UNIQUE .. options.unique, id, 'PX', options.unique_ttl)
+  else redis.call('SET', UNIQUE .. options.unique, id) end
+end
+
+-- What a job waits for, as fields of a hash; and why it can never run, if a job before it did not succeed.
+local function open_before(options)
+  local open, reason = {}, nil
+  for _, earlier in ipairs(options.after or no_options) do
+    local state = not written[earlier] and ending_of(earlier)
+    if not state then open[#open + 1], open[#open + 2] = earlier, ''
+    elseif state ~= 'succeeded' and options.on_failure ~= 'run' then reason = reason or why_not(earlier, state) end
+  end
+  return open, reason
+end
+
+local function hold_back(id, when, options, ttl, open)
+  local how = int(options.priority or 0) .. '|' .. when .. '|' .. (options.on_failure or 'cancel') .. '|' .. ttl
+  for n = 1, #open, 2 do
+    local earlier = open[n]
+    local list = followers[earlier]
+    if list then list[#list + 1] = id
+    else followers[earlier], followed[#followed + 1] = {id}, earlier end
+  end
+  open[#open + 1], open[#open + 2] = '*', how
+  in_parts('HSET', WAITS .. id, open)
+end
+
+local function stand(id, queue, score)
+  local list = places[queue] or {}
+  places[queue], list[#list + 1], list[#list + 2] = list, score, id
+end
+
+local function create(id, queue, body, when, options, ttl)
+  local payload, fn = body .. ',"et":' .. now_text .. '}', function_of(body)
+  local open, reason = open_before(options)
+  events[#events + 1] = event('job.created', now, id, fn, queue)
+  if reason then
+    keep_record(id, unrun_record(id, payload, queue, now, 'cancelled', reason), ttl, options.unique or '', false)
+    events[#events + 1] = event('job.cancelled', now, id, fn, queue, ',"reason":' .. cjson.encode(reason))
+    return
+  end
+  written[id] = true
+  payloads[#payloads + 1], payloads[#payloads + 2] = PAYLOAD .. id, payload
+  if #open > 0 then
+    hold_back(id, when, options, ttl, open)
+    stand(id, queue, int(HELD))
+    return
+  end
+  local due = due_at(when, now)
+  stand(id, queue, place(due, due <= now and options.priority or 0))
+  if due > now and options.priority then redis.call('ZADD', RISING .. queue, due, options.priority .. id) end
+  due_by_queue[queue] = math.min(due_by_queue[queue] or due, due)
+end
+
+-- Write down what was judged. `ttl`: of the record of a job that is replaced.
+local function write_all(first, answers, ttl)
+  local n = 1
+  for i = first, #ARGV, 5 do
+    local id, options = ARGV[i], options_at(i)
+    if answers[n] == 'created' and made[id] then
+      if options.unique then hold(id, options, ttl) end
+      create(id, ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], options, ttl)
+      made[id] = nil -- an id that is given twice is one job
+    end
+    local key = options.idempotency
+    if key and known[key] and (answers[n] == 'created' or answers[n] == 'exists') then
+      redis.call('HSET', key, 'job', known[key][1], 'fingerprint', known[key][2], 'code', known[key][3])
+      redis.call('PEXPIRE', key, options.idempotency_ttl)
+    end
+    n = n + 2
+  end
+  write_collected()
+  for queue, due in pairs(due_by_queue) do
+    redis.call('ZADD', QUEUES, now, queue)
+    wake(queue, due, now)
+  end
+end
