@@ -8,10 +8,6 @@ errors (pyproject).
 import asyncio
 import inspect
 import os
-import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +15,11 @@ from typing import Any, Final
 import pytest
 import redis
 
-from service.dev.redis_server import RedisServer, claim
+from service.dev.redis_server import RedisServer
 from service.settings import Settings
+from service.testing import private_redis
 
-pytest_plugins = ("tests.stage",)
+pytest_plugins = ("tests.stage", "service.testing.plugin")
 
 STRICT: Final = os.environ.get("ARQADE_CI") == "1"
 """On CI every tool is installed, so a test that skips itself is a failure."""
@@ -31,6 +28,8 @@ PER_JOB: Final = {
     "arq:job:": "the payload: lives until the job is finished",
     "arq:retry:": "the count of attempts: lives until the job is finished",
     "arqade:notes:": "what happened on the way: lives until the job is finished",
+    "arqade:followers:": "who is to run after the job: lives until the job is finished and they are told",
+    "arqade:waits:": "what the job is to run after: lives until it is due",
 }
 """Keys that an unfinished job owns. Without a TTL they are a leak unless the job still stands in a queue."""
 
@@ -41,11 +40,21 @@ FIXED: Final = {
     "arqade:workers": "the engine: ids of workers; each takes out those that went silent",
     "arqade:paused": "whoever paused: names of paused queues, until resumed",
     "arqade:epoch": "the engine: one counter",
+    "arqade:keys": "whoever made keys: their ids, until revoked",
+    "arqade:keyed": "the installation: that it once had a key, for good",
+    "arqade:audit": "the engine: who changed what, trimmed by length",
+    "arqade:schedules": "the engine: ids of schedules, until they are deleted",
+    "arqade:followed": "the engine: ids of unfinished jobs that others wait for",
+    "arqade:ended": "the engine: finished jobs that a worker has yet to tell others of",
+    "arqade:schedules:due": "the engine: when each schedule is due, until it is over or deleted",
 }
 """Single keys that live as long as the installation, each bounded by its owner."""
 
 PREFIXES: Final = {
     "arqade:rising:": "a queue: its delayed jobs with a priority, until they are due",
+    "arqade:schedule:": "a schedule, until it is deleted",
+    "arqade:fires:": "a schedule: its last ticks, capped",
+    "arqade:key:": "a key, until revoked",
     "arqade:tick:": "a schedule: its last firing; as many keys as there are schedules",
 }
 """Families that live as long as what they are named after."""
@@ -71,22 +80,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """One Redis per test process, gone with it: the machine's own, or $ARQADE_TEST_REDIS_BINARY."""
-    folder = Path(tempfile.mkdtemp(prefix="arqade-test-"))  # short: the path of a socket has about 100 bytes
     chosen = os.environ.get("ARQADE_TEST_REDIS_BINARY")
-    server = claim(folder, program=Path(chosen) if chosen else None, durable=False)
-    assert isinstance(server, RedisServer)
-    process = subprocess.Popen(server.argv, pass_fds=[server.lock], stdout=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 10
-        while not server.ready():
-            assert process.poll() is None, f"{server.program} ended with {process.returncode}"
-            assert time.monotonic() < deadline, f"{server.program} does not answer"
+    with private_redis(Path(chosen) if chosen else None) as server:
         yield server
-    finally:
-        process.kill()
-        process.wait()
-        server.forget()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -104,6 +100,12 @@ def redis_url(redis_server: RedisServer, inspector: Any) -> Iterator[str]:
     inspector.config_resetstat()
     yield redis_server.url
     assert leaked_keys(inspector) == []
+
+
+@pytest.fixture
+def arqade_redis(redis_url: str) -> str:
+    """The kit for the tests of others (`service.testing`) uses our own Redis here."""
+    return redis_url
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from service.engine import (
     Job,
     RedisAddress,
     Request,
+    Vault,
     Worker,
     WorkerOptions,
     arq_functions,
@@ -40,11 +41,17 @@ class Stage:
 
     def __init__(self, redis_url: str, exits: AsyncExitStack) -> None:
         self.address = RedisAddress(url=redis_url)
+        self.vault: Vault | None = None
+        """Seals sensitive arguments; set it before engines and workers are made."""
         self._exits = exits
+
+    def _catalogue(self, functions: tuple[Callable[..., Any], ...]) -> Catalogue:
+        catalogue = Catalogue.of(*functions)
+        return catalogue if self.vault is None else catalogue.sealing_with(self.vault)
 
     async def engine(self, *functions: Callable[..., Any], **options: Any) -> Engine:
         """An open engine that knows `functions`."""
-        engine = Engine(self.address, Catalogue.of(*functions), EngineOptions(**options))
+        engine = Engine(self.address, self._catalogue(functions), EngineOptions(**options))
         self._exits.push_async_callback(engine.close)
         await engine.open()
         return engine
@@ -52,11 +59,11 @@ class Stage:
     def make_worker(self, *functions: Callable[..., Any], **settings: Any) -> Worker:
         """A worker that is not started."""
         options = WorkerOptions(
-            **{name: settings.pop(name) for name in ("queues", "lease", "failed_ttl", "on_ended") if name in settings}
+            **{name: settings.pop(name) for name in WorkerOptions.__dataclass_fields__ if name in settings}
         )
         defaults: dict[str, Any] = {"poll_delay": 0.2, "max_jobs": 20, "keep_result": 3600}
         return Worker(
-            arq_functions(Catalogue.of(*functions)),
+            arq_functions(self._catalogue(functions)),
             redis_settings=self.address.for_arq(),
             handle_signals=False,
             job_serializer=encode,

@@ -25,8 +25,20 @@ from pydantic import TypeAdapter
 
 from service import bootstrap
 from service.api import shapes
+from service.api.heads import HeadGuard
 from service.app import create_app
-from service.engine import Catalogue, RetryPolicy, Worker, WorkerOptions, arq_functions, decode, encode, job
+from service.engine import (
+    Catalogue,
+    KeyRequest,
+    RetryPolicy,
+    Scope,
+    Worker,
+    WorkerOptions,
+    arq_functions,
+    decode,
+    encode,
+    job,
+)
 from service.settings import Settings
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "hint"}
@@ -69,7 +81,15 @@ async def _server(app: FastAPI, host: str) -> AsyncGenerator[int, None]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind((host, 0))
         listener.listen()
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            app,
+            http=HeadGuard,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=2,
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -146,6 +166,22 @@ async def serve(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Serve
             return await stack.enter_async_context(client)
 
         yield start
+
+
+Issue = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+async def issue(settings: Settings) -> AsyncIterator[Issue]:
+    """Make a key as the command line does, beside any server. Gives its token; all scopes unless some are named."""
+    engine = bootstrap.build_engine(settings)
+
+    async def make(*scopes: Scope, **more: Any) -> str:
+        asked = KeyRequest(name="tester", scopes=frozenset(scopes or Scope), **more)
+        return (await engine.credentials.create(asked)).token
+
+    yield make
+    await engine.close()
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gzip
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +13,9 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Scope, Send
 
-from service.api.bodies import DEEPEST, depth, parse
+from service.api.bodies import DEEPEST, PIECE, BodyGuard, depth, parse, read_twice
 from service.api.problems import Problem
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -82,6 +85,78 @@ def test_bytes_are_parsed_or_refused(body: bytes) -> None:
         assert orjson.loads(orjson.dumps(value)) == value
 
 
+SPACE = st.sampled_from(["", " ", "\n\t "])
+NUMBERS = (
+    "0", "-0", "-0.0", "1.0", "1e5", "1.50", "1E+2", "1e16", "1e400", "5e-324", "18446744073709551615",
+    "18446744073709551616", "-9223372036854775808", "-9223372036854775809", "1.8446744073709552e19", "9" * 30,
+)  # fmt: skip
+WORDS = (
+    '""',
+    '"a"',
+    '"\\u0061"',
+    '"a b"',
+    '"ab"',
+    '"a:1,"',
+    '"[{"',
+    '"\\""',
+    '"\\\\"',
+    '"\\n"',
+    '"ü"',
+    '"\\u00fc"',
+    '"\\/"',
+)
+SCALARS = st.one_of(
+    st.sampled_from([*NUMBERS, *WORDS, "null", "true", "NaN"]), st.integers().map(str), st.floats().map(repr)
+)
+
+
+def _joined(parts: list[str], space: str, brackets: str) -> str:
+    return space + brackets[0] + f"{space},".join(parts) + space + brackets[1] + space
+
+
+def _arrays(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(_joined, st.lists(inner, max_size=4), SPACE, st.just("[]"))
+
+
+def _objects(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    members = st.builds("{0}{1}{2}:{2}{3}".format, SPACE, st.sampled_from(WORDS), SPACE, inner)
+    return st.builds(_joined, st.lists(members, max_size=4), SPACE, st.just("{}"))
+
+
+JSON_TEXTS = st.recursive(SCALARS, lambda inner: _arrays(inner) | _objects(inner), max_leaves=10)
+
+
+def verdict(reader: Callable[[bytes], Any], body: bytes) -> str:
+    """What a reader makes of a body, so that 1, 1.0 and -0.0 differ and the order of keys counts."""
+    try:
+        return repr(reader(body))
+    except (Problem, orjson.JSONDecodeError):
+        return "refused"
+
+
+def without_shortcut(body: bytes) -> Any:
+    orjson.loads(body)
+    return read_twice(body)
+
+
+@given(text=JSON_TEXTS)
+@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+def test_the_short_way_through_a_plain_body_comes_to_the_same(text: str) -> None:
+    body = text.encode()
+    assert verdict(parse, body) == verdict(without_shortcut, body)
+
+
+@given(text=JSON_TEXTS, writer=st.sampled_from([orjson.dumps, json.dumps]))
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+def test_a_body_as_usual_clients_write_it_is_read_as_it_was_meant(
+    text: str, writer: Callable[[Any], bytes | str]
+) -> None:
+    with contextlib.suppress(Problem):
+        value = parse(text.encode())
+        written = writer(value)
+        assert repr(parse(written.encode() if isinstance(written, str) else written)) == repr(value)
+
+
 async def test_a_body_needs_its_content_type(api: httpx.AsyncClient) -> None:
     body = b'{"function": "divide", "input": {"a": 1}}'
     for wrong in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", ""):
@@ -89,6 +164,80 @@ async def test_a_body_needs_its_content_type(api: httpx.AsyncClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-media-type")
     for right in ("application/json", "Application/JSON;  charset=UTF-8"):
         assert (await api.post("/v1/jobs", content=body, headers={"content-type": right})).status_code == 202
+
+
+async def test_a_compressed_body_is_refused(api: httpx.AsyncClient) -> None:
+    body = gzip.compress(b'{"function": "divide", "input": {"a": 1}}')
+    for path, kind in (("/v1/jobs", "application/json"), ("/v1/uploads?name=a", "text/csv")):
+        answer = await api.post(path, content=body, headers={"content-type": kind, "content-encoding": "gzip"})
+        assert (answer.status_code, answer.json()["code"]) == (415, "unsupported-encoding")
+    plain = {"content-type": "application/json", "content-encoding": "identity"}
+    assert (await api.post("/v1/jobs", content=gzip.decompress(body), headers=plain)).status_code == 202
+
+
+async def test_a_body_that_comes_too_slowly_is_given_up_and_its_connection_closed(serve: Serve) -> None:
+    api = await serve(body_timeout=0.2)
+    reader, writer = await asyncio.open_connection(api.base_url.host, api.base_url.port)
+    writer.write(b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+    writer.write(b'Content-Length: 41\r\n\r\n{"function": ')
+    answer = await asyncio.wait_for(reader.read(), 10)  # until the connection is closed
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in answer
+    assert b'"code":"body-timeout"' in answer
+    writer.close()
+    await writer.wait_closed()
+
+
+async def read_through_guard(parts: list[bytes], pause: float, own_limits: dict[str, int | None]) -> int:
+    """Let a caller send `parts` to /up with pauses, and the application read them all. Raises Problem."""
+    left = list(parts)
+
+    async def receive() -> Message:
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    async def send(_: Message) -> None: ...
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope
+        assert send
+        while (await receive())["more_body"]:
+            pass
+
+    guard = BodyGuard(app, max_body=2**20, timeout=0.6, own_limits=own_limits)
+    await guard({"type": "http", "path": "/up", "headers": [], "method": "PUT"}, receive, send)
+    return len(left)
+
+
+async def test_a_long_upload_may_be_slow_but_not_trickle() -> None:
+    """Seen to fail with the time counted for the whole upload, and with it counted for each part."""
+    slow = [b"x" * PIECE] * 4
+    assert await read_through_guard(slow, 0.2, {"/up": None}) == 0
+    with pytest.raises(Problem, match="body-timeout"):
+        await read_through_guard(slow, 0.2, {})
+    with pytest.raises(Problem, match="body-timeout"):
+        await read_through_guard([b"x"] * 100, 0.02, {"/up": None})
+
+
+async def test_a_path_may_have_a_limit_of_its_own() -> None:
+    large = [b"x" * 2**20] * 3
+    assert await read_through_guard(large, 0, {"/up": 3 * 2**20}) == 0
+    for limits in ({"/up": 3 * 2**20 - 1}, {}):
+        with pytest.raises(Problem, match="body-too-large"):
+            await read_through_guard(large, 0, dict(limits))
+
+
+async def test_who_still_sends_gets_the_answer_all_the_same(serve: Serve) -> None:
+    """Seen to fail without `_skip_rest`: the connection is reset under the caller before it has read the answer."""
+    api = await serve(max_body=1024)
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield b" " * 10_000
+
+    for _ in range(20):
+        answer = await api.post("/v1/jobs", content=endless(), headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.headers["connection"]) == (413, "close")
 
 
 async def test_a_body_has_a_limit_announced_or_not(serve: Serve) -> None:
@@ -164,6 +313,19 @@ async def test_no_body_makes_a_server_error(api: httpx.AsyncClient, body: Any) -
         assert shown.status_code == 200, shown.text
         cancelled = await api.post(f"/v1/jobs/{job_id}/cancel")
         assert cancelled.status_code in {200, 202, 409}, cancelled.text
+
+
+@given(body=st.binary(max_size=60) | JSON_TEXTS.map(str.encode))
+@settings(
+    max_examples=80,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+async def test_no_bytes_make_a_server_error(api: httpx.AsyncClient, body: bytes) -> None:
+    answer = await api.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 422}, answer.text
 
 
 @given(text=st.text(max_size=40))

@@ -18,6 +18,7 @@ async def test_a_function_shows_what_it_takes_and_gives(api: httpx.AsyncClient) 
         "input_schema",
         "output_schema",
         "links",
+        "workers",
     ]
     assert (function["name"], function["doc"], function["queue"]) == ("divide", "Divide `a` by `b`.", "default")
     assert (function["timeout"], function["max_attempts"], function["result_ttl"]) == (5.0, 1, 86_400.0)

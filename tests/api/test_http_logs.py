@@ -111,6 +111,26 @@ def test_both_kinds_of_loggers_make_the_same_lines() -> None:
 
 
 @pytest.mark.usefixtures("restored")
+def test_urls_that_functions_call_stay_out_of_the_log() -> None:
+    _, text = configured()
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200))) as client:
+        client.get("https://example.com/?key=s3cret")
+    assert text() == ""
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("environment", ["dev", "production"])
+def test_fields_that_are_named_like_secrets_stay_out_of_the_log(environment: str) -> None:
+    _, text = configured(environment=environment)
+    headers = {"X-Api-Key": "s3cret", "accept": "json"}
+    structlog.stdlib.get_logger("ours").info("calling", Authorization="s3cret", headers=headers, number=7)
+    shown = text()
+    assert "s3cret" not in shown
+    assert "[redacted]" in shown
+    assert "json" in shown
+
+
+@pytest.mark.usefixtures("restored")
 def test_exceptions_warnings_and_strange_values_stay_one_line() -> None:
     _, text = configured()
     try:
@@ -141,6 +161,25 @@ def test_levels_and_the_console() -> None:
     assert "heard" in shown
     assert "heard too" in shown
     assert "{" not in shown
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("environment", ["dev", "production"])
+def test_an_exception_is_logged_without_the_values_of_its_frames(environment: str) -> None:
+    _, text = configured(environment=environment)
+
+    def charge(card: str) -> int:
+        return len(card) // 0
+
+    try:
+        charge("4111" * 4)
+    except ZeroDivisionError:
+        structlog.stdlib.get_logger("ours").exception("broken")
+        logging.getLogger("theirs").exception("broken")
+    shown = text()
+    assert shown.count("ZeroDivisionError") == 2
+    assert "return len(card)" in shown
+    assert "4111" * 4 not in shown
 
 
 class Blocked(io.RawIOBase):
@@ -182,5 +221,5 @@ def test_a_reader_that_went_away_stops_nobody() -> None:
 
 
 def test_a_broken_environment_is_named(start_process: StartProcess) -> None:
-    with pytest.raises(ChildProcessError, match="ARQADE_INSECURE=1"):
+    with pytest.raises(ChildProcessError, match="arqade key create"):
         start_process(ARQADE_HOST="0.0.0.0")

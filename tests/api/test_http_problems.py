@@ -14,7 +14,9 @@ from starlette.routing import Route
 from structlog.testing import capture_logs
 
 from service import engine
+from service.api.access import open_to_all
 from service.api.problems import EDGE, ENGINE_ERRORS
+from service.api.routing import flat, injected_router
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -33,22 +35,37 @@ JOB = engine.Job(
 
 RAISED: list[tuple[engine.ArqadeError, int, str, dict[str, Any]]] = [
     (engine.InvalidInput.at("/input/a", "is odd", "odd"), 422, "invalid-input", {}),
+    (engine.InvalidInput.at("/queue", "is odd", "odd"), 422, "validation-failed", {}),
     (engine.FunctionNotRegistered("x", "y"), 404, "function-not-registered", {"did_you_mean": "y"}),
     (engine.JobNotFound("job_1"), 404, "job-not-found", {}),
     (engine.JobNotFinished(JOB), 409, "job-not-finished", {"job_id": "job_1"}),
     (engine.JobAlreadyFinished(JOB), 409, "job-already-finished", {"state": "failed"}),
     (engine.JobNotWaiting(JOB), 409, "job-not-waiting", {"job_id": "job_1"}),
+    (engine.JobChanged(JOB), 412, "job-changed", {"job_id": "job_1"}),
+    (engine.JobRunning(JOB), 409, "job-running", {"state": "failed"}),
     (engine.JobNotSucceeded(JOB), 409, "job-not-succeeded", {"job_id": "job_1"}),
     (engine.JobFailed(JOB), 409, "job-failed", {"state": "failed"}),
     (engine.JobCancelled(JOB), 409, "job-cancelled", {}),
     (engine.JobExpired(JOB), 409, "job-expired", {}),
     (engine.ResultExpired("job_1"), 410, "result-expired", {}),
     (engine.UniqueConflict("k", "job_2"), 409, "unique-conflict", {"job_id": "job_2"}),
+    (engine.UniqueForeign("k"), 403, "not-allowed", {}),
     (engine.IdempotencyConflict("k"), 422, "idempotency-conflict", {}),
     (engine.QueueFull("default", 10), 429, "queue-full", {}),
+    (engine.JobPurged("job_1"), 410, "job-purged", {"job_id": "job_1"}),
+    (engine.BatchNotFound("bat_1"), 404, "batch-not-found", {}),
+    (engine.BatchRefused({1: engine.JobNotFound("job_1")}), 422, "batch-refused", {}),
+    (engine.ScheduleNotFound("sch_1"), 404, "schedule-not-found", {}),
+    (engine.ScheduleChanged("sch_1", 2), 412, "schedule-changed", {}),
+    (engine.DeclaredInCode("sch_1"), 409, "declared-in-code", {}),
     (engine.FileNotFound("file_1"), 404, "file-not-found", {}),
     (engine.FileTooLarge(10), 413, "file-too-large", {}),
     (engine.WorkerNotFound("wrk_1"), 404, "worker-not-found", {}),
+    (engine.KeyNotFound("key_1"), 404, "key-not-found", {}),
+    (engine.KeyInvalid(), 401, "key-invalid", {}),
+    (engine.KeyExpired(), 401, "key-expired", {}),
+    (engine.SecretMissing("f"), 503, "secret-missing", {}),
+    (engine.NoEngine("f"), 500, "internal-error", {}),
     (engine.StaleLease("job_1"), 409, "stale-lease", {}),
     (engine.Unavailable(), 503, "unavailable", {}),
     (engine.ArqadeError("internals"), 500, "internal-error", {}),
@@ -140,6 +157,9 @@ async def test_unknown_paths_and_methods(api: httpx.AsyncClient) -> None:
     missing = await api.get("/v2/jobs?token=abc")
     assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
     assert missing.json()["instance"] == "/v2/jobs"
+    for path in ("/v1/functions/", "/v1/jobs/job_1/cancel/", "/livez/"):
+        slashed = await api.post(path) if "cancel" in path else await api.get(path)
+        assert (slashed.status_code, slashed.json()["code"]) == (404, "not-found"), "no redirect, which nobody declares"
     wrong = await api.request("DELETE", "/v1/functions")
     assert (wrong.status_code, wrong.json()["code"]) == (405, "method-not-allowed")
     assert wrong.headers["allow"] == "GET, HEAD"
@@ -152,18 +172,23 @@ async def test_a_strange_path_is_quoted(api: httpx.AsyncClient) -> None:
 
 async def test_errors_of_the_framework_are_problems_too(serve: Serve) -> None:
     def prepare(app: FastAPI) -> None:
-        @app.post("/framework")
+        more = injected_router("health")
+
+        @more.post("/framework")
+        @open_to_all
         async def framework(
             number: Annotated[int, Query()], x_mode: Annotated[int, Header()], body: Annotated[dict[str, int], Body()]
         ) -> int:
             return number + x_mode + len(body)
 
-        @app.get("/teapot", include_in_schema=False)
+        @more.get("/teapot", include_in_schema=False)
+        @open_to_all
         async def teapot() -> None:
             raise HTTPException(418, "internals", headers={"x-kind": "porcelain"})
 
         assert framework
         assert teapot
+        app.router.routes.extend(flat((more,)))
 
     api = await serve(prepare)
     wrong = await api.post("/framework?number=many", json={"a/b": "s3cret"}, headers={"x-mode": "s3cret"})

@@ -119,6 +119,15 @@ async def test_a_download_is_never_shown_as_a_page(api: httpx.AsyncClient) -> No
     assert answer.headers["content-length"] == str(len(page))
 
 
+async def test_a_file_that_is_known_is_not_sent_again(api: httpx.AsyncClient) -> None:
+    path = (await api.post("/v1/uploads", content=b"0123456789")).headers["location"]
+    tag = (await api.get(path)).headers["etag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        answer = await api.get(path, headers={"if-none-match": known})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+    assert (await api.get(path, headers={"if-none-match": '"other"'})).content == b"0123456789"
+
+
 @pytest.mark.parametrize("content_type", ["text/html\t; x", "a" * 300, "nonsense", "text/plain; x=y; z=w; v=u"])
 async def test_a_strange_content_type_is_not_given_back(api: httpx.AsyncClient, content_type: str) -> None:
     answer = await api.post("/v1/uploads", content=b"x", headers={"content-type": content_type})

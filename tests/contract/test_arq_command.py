@@ -140,6 +140,7 @@ async def test_watch_starts_anew_when_a_file_changes(arq_command: Arq, engine: E
 
     await eventually(change, bool, START_WITHIN)
     await arq_command.says(process, "worker started", times=2)
+    assert '"queues":["default"]' in arq_command.said(process)
     job_ = await engine.enqueue(ask("hello"))
     assert (await done(engine, job_, START_WITHIN)).state is JobState.SUCCEEDED
     process.terminate()

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+
+from service.cli import LATE, main
 from tests.dev.dev_stack import ROOT
 
 
@@ -30,7 +33,7 @@ def _cpu_seconds_of_help() -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     named = {line.split()[0] for line in arqade("--help").stdout.splitlines() if line}
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert {"dev", "demo", "serve", "worker", "job"} <= named
+    assert {"dev", "demo", "serve", *LATE} <= named
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
@@ -40,15 +43,28 @@ def test_only_the_command_that_needs_them_loads_big_libraries() -> None:
     assert loaded & {"arq", "redis", "httpx", "fastapi", "uvicorn", "pydantic", "rich", "asyncio"} == set()
 
 
+def test_late_commands_say_of_themselves_what_the_command_line_says_of_them() -> None:
+    modules = {path.stem for path in (ROOT / "service/commands").glob("*.py")}
+    assert set(LATE) <= modules
+    for name, text in LATE.items():
+        command = main.get_command(click.Context(main), name)
+        assert command is not None
+        assert command.get_short_help_str(200) == text
+
+
 def test_an_unknown_command_is_a_usage_error() -> None:
-    assert arqade("nonsense").returncode == 2
+    ended = arqade("nonsense")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Usage: arqade [OPTIONS] COMMAND")
 
 
-def test_serving_other_machines_without_keys_is_refused() -> None:
-    ended = arqade("serve", "--host", "0.0.0.0")
+def test_serving_other_machines_without_a_key_is_refused(redis_url: str) -> None:
+    ended = arqade("serve", "--host", "0.0.0.0", ARQADE_REDIS_URL=redis_url)
     assert ended.returncode == 1
     assert ended.stderr.startswith("arqade: ")
     assert "0.0.0.0" in ended.stderr
+    assert "arqade key create" in ended.stderr
+    assert "--insecure" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar, cast
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,9 +26,21 @@ from hypothesis.stateful import (
 )
 
 from service.dev.redis_server import RedisServer
-from service.engine import Catalogue, Engine, JobAlreadyFinished, JobState, RedisAddress, job, keys
+from service.engine import (
+    Catalogue,
+    Change,
+    Engine,
+    JobAlreadyFinished,
+    JobNotWaiting,
+    JobRunning,
+    JobState,
+    RedisAddress,
+    job,
+    keys,
+)
 from service.engine.claim import Claimed, Claimer
 from service.engine.clock import RedisClock
+from service.engine.executors import Executors
 from service.engine.finish import Ended, Finisher
 from service.engine.outcome import AskedRetry, Outcome, Raised, Released, Returned, Snoozed
 from service.engine.registration import Limits, arq_functions, register
@@ -79,8 +92,9 @@ class Machine(RuleBasedStateMachine):
         self.scripts = Scripts(self.redis)
         self.clock = RedisClock()
         limits = Limits(timeout=None, max_attempts=5, result_ttl=60, failed_ttl=60, retry=True)
-        self.registrations = {f.name: register(f, limits) for f in arq_functions(catalogue)}
+        self.registrations = {f.name: register(f, limits, Executors()) for f in arq_functions(catalogue)}
         self.model: dict[str, Expected] = {}
+        self.deleted: list[str] = []
         self.paused = False
         self.recorded: list[Ended] = []
         self.do(self.redis.flushall())
@@ -128,6 +142,28 @@ class Machine(RuleBasedStateMachine):
             self.do(self.engine.retry(job_id))
             self.model[job_id] = Expected(released=expected.released)
 
+    @rule(job_id=jobs, priority=st.integers(0, 9))
+    def change(self, job_id: str, priority: int) -> None:
+        expected = self.model[job_id]
+        if expected.state.done or expected.lease:
+            with pytest.raises((JobAlreadyFinished, JobNotWaiting)):
+                self.do(self.engine.change(job_id, Change(priority=priority)))
+            return
+        assert self.do(self.engine.change(job_id, Change(priority=priority))).priority == priority
+        if expected.state is JobState.RUNNING:  # its worker was lost, which it is told of here, not by the next claim
+            expected.state, expected.lost, expected.counted = JobState.QUEUED, expected.lost + 1, expected.counted - 1
+
+    @rule(target=jobs, job_id=consumes(jobs))
+    def delete(self, job_id: str) -> Any:
+        if self.model[job_id].lease:
+            with pytest.raises(JobRunning):
+                self.do(self.engine.delete(job_id))
+            return job_id
+        self.do(self.engine.delete(job_id))
+        del self.model[job_id]
+        self.deleted.append(job_id)
+        return cast("Any", multiple())
+
     @rule()
     def pause_or_resume(self) -> None:
         self.paused = not self.paused
@@ -164,6 +200,13 @@ class Machine(RuleBasedStateMachine):
             self.do(self.redis.delete(keys.lease(job_id)))
             self.do(self.redis.zadd(QUEUE, {job_id: self.clock.now() - 1 + 0.5}))
 
+    @rule(target=holdings, holding=holdings, worker=st.sampled_from(["wrk_a", "wrk_b"]))
+    def take_over(self, holding: Holding, worker: str) -> Any:
+        """A worker was frozen for too long, and another one, or itself, claims what it holds."""
+        if holding.claimed.job_id in self.model:
+            self.lease_runs_out(holding.claimed.job_id)
+        return self.claim(worker, 4)
+
     @rule(holding=holdings)
     def renew(self, holding: Holding) -> None:
         claimed = holding.claimed
@@ -198,8 +241,8 @@ class Machine(RuleBasedStateMachine):
         self.do(self.redis.script_flush())
 
     def _owns(self, holding: Holding) -> bool:
-        expected = self.model[holding.claimed.job_id]
-        return expected.state is JobState.RUNNING and expected.owner == holding.claimed.token
+        expected = self.model.get(holding.claimed.job_id)
+        return expected is not None and (expected.state, expected.owner) == (JobState.RUNNING, holding.claimed.token)
 
     def _outcome(self, how: str) -> Outcome:
         match how:
@@ -265,6 +308,13 @@ class Machine(RuleBasedStateMachine):
                 assert not self.do(self.redis.exists(keys.lease(job_id), keys.count(job_id)))
                 assert self.do(self.redis.ttl(keys.result(job_id))) > 0
 
+    @invariant()
+    def nothing_is_left_of_what_was_deleted(self) -> None:
+        for job_id in self.deleted:
+            left = (keys.payload, keys.lease, keys.count, keys.result, keys.notes)
+            assert not self.do(self.redis.exists(*(key(job_id) for key in left))), job_id
+            assert self.do(self.redis.zscore(QUEUE, job_id)) is None
+
 
 def test_whatever_is_done_to_jobs_they_stand_as_the_model_says(redis_server: RedisServer, redis_url: str) -> None:
     examples = int(os.environ.get("ARQADE_TEST_MACHINE", "25"))
@@ -273,6 +323,7 @@ def test_whatever_is_done_to_jobs_they_stand_as_the_model_says(redis_server: Red
         settings=settings(
             max_examples=examples,
             stateful_step_count=40,
+            database=None,  # what was found once is in no cache: each run stands by itself
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 import uuid
 from pathlib import Path
 
-from service.engine import Context, Retry, RetryPolicy, Snooze, job
+from service.engine import NO_RETRY, CatchUp, Context, Overlap, Retry, RetryPolicy, Snooze, Timing, job
 from tests.faults.ledger import Ledger
 
 FOLDER = Path(os.environ.get("CREW_FOLDER", "."))
@@ -68,6 +69,38 @@ async def block(ctx: Context, seconds: float) -> str:
 
 
 @job()
+def stuck(ctx: Context) -> None:
+    """Blocks its thread for longer than any test lasts."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+    time.sleep(300)
+
+
+@job()
+async def stuck_beside(ctx: Context) -> None:
+    """The same, as an `async def` does it."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+    await asyncio.to_thread(time.sleep, 300)
+
+
+@job(executor="process")
+def in_child(ctx: Context) -> None:
+    """Noted under the child's pid."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+    re.match(r"(a+)+$", "a" * 60 + "b")  # no other thread of the child gets its turn: only the kernel can end it
+
+
+@job(retry=NO_RETRY)
+async def leaves(ctx: Context, how: str) -> None:
+    """Wants its process to exit: from the job's own task, and from one that it started."""
+    ledger.note("start", ctx.job_id, ctx.attempt)
+
+    async def leave() -> None:
+        raise SystemExit(3) if how == "sys.exit" else KeyboardInterrupt
+
+    await asyncio.wait_for(leave(), 10)
+
+
+@job()
 async def poison(ctx: Context) -> None:
     """Kills every worker that touches it."""
     ledger.note("start", ctx.job_id, ctx.attempt)
@@ -83,4 +116,9 @@ async def newcomer(ctx: Context) -> str:
 
 @job(name="tick", result_ttl=0)
 async def tick(ctx: Context) -> None:
+    ledger.note("start", ctx.job_id, ctx.attempt)
+
+
+@job(schedule=Timing(every=1, overlap=Overlap.ALLOW, catch_up=CatchUp.ALL), result_ttl=600)
+async def beat(ctx: Context) -> None:
     ledger.note("start", ctx.job_id, ctx.attempt)

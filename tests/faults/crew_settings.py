@@ -12,7 +12,20 @@ import structlog
 from arq.cron import cron
 
 from service.engine import Catalogue, RedisAddress, Worker, WorkerOptions, arq_functions, decode, encode, for_arq
-from tests.faults.crew import block, gated, ledger, newcomer, poison, tick, work
+from tests.faults.crew import (
+    beat,
+    block,
+    gated,
+    in_child,
+    leaves,
+    ledger,
+    newcomer,
+    poison,
+    stuck,
+    stuck_beside,
+    tick,
+    work,
+)
 
 
 async def on_startup(_: dict[Any, Any]) -> None:
@@ -27,7 +40,9 @@ async def on_shutdown(_: dict[Any, Any]) -> None:
     ledger.note("shutdown", "-")
 
 
-_FUNCTIONS = [work, gated, block, poison] + ([newcomer] if os.environ.get("CREW_NEW") else [])
+_FUNCTIONS = [work, gated, block, poison, stuck, stuck_beside, in_child, leaves] + (
+    ([newcomer] if os.environ.get("CREW_NEW") else []) + ([beat] if os.environ.get("CREW_BEAT") else [])
+)
 
 if os.environ.get("CREW_STOCK") != "1":
     arq.worker.Worker = Worker  # type: ignore[misc]  # as worker_settings.py does
@@ -52,4 +67,8 @@ class WorkerSettings:
     job_deserializer = decode
     on_startup = on_startup
     on_shutdown = on_shutdown
-    options = WorkerOptions(lease=float(os.environ.get("CREW_LEASE", "1")), failed_ttl=86_400)
+    options = WorkerOptions(
+        lease=float(os.environ.get("CREW_LEASE", "1")),
+        failed_ttl=86_400,
+        processes=int(os.environ.get("CREW_PROCESSES", "1")),
+    )

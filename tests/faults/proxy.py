@@ -159,6 +159,9 @@ class Proxy:
         self.commands = 0
         self.refusing = False
         self.refused = 0
+        self.silent = False
+        """New links are taken and then nothing passes: with `freeze`, a black hole."""
+
         self._links: dict[asyncio.Task[None], _Link] = {}
         self._port = 0
 
@@ -170,6 +173,10 @@ class Proxy:
     @property
     def links(self) -> int:
         return len(self._links)
+
+    def having_sent(self, name: str) -> int:
+        """How many of the links that are open have sent a command, such as XREAD."""
+        return sum(link.has_sent(name) for link in self._links.values())
 
     def on(self, name: str, do: Do, times: int = 1) -> Rule:
         """What to do to the next `times` calls of a script (`claim`) or command (`EXEC`)."""
@@ -222,6 +229,8 @@ class Proxy:
                 self.refused += 1
             else:
                 link = self._links[task] = _Link(self, (reader, writer), ends)
+                if self.silent:
+                    link.freeze()
                 with contextlib.suppress(asyncio.CancelledError):
                     await link.run()
         finally:

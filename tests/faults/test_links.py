@@ -57,7 +57,7 @@ async def test_an_enqueue_that_cannot_be_sent_says_so_and_may_be_repeated(stage:
     assert rule.hits == 2
     made = await engine.enqueue(ask("greet", idempotency_key="order 4711"))
     again = await engine.enqueue(ask("greet", idempotency_key="order 4711"))
-    assert (made.deduplicated, again.deduplicated, again.id) == (cut is Do.CUT_AFTER, True, made.id)
+    assert (made.replayed, again.replayed, again.id) == (cut is Do.CUT_AFTER, True, made.id)
     worker = await stage.run_until_empty(greet)
     assert worker.jobs_complete == 1
 

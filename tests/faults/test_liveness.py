@@ -18,7 +18,7 @@ async def greet() -> str:
 
 
 async def listed(engine: Engine) -> set[str]:
-    return {about["id"] for about in await engine.workers.all()}
+    return {about.id for about in await engine.workers.all()}
 
 
 async def test_a_worker_that_stops_takes_only_itself_off_the_list(stage: Stage, redis_url: str) -> None:
@@ -46,6 +46,23 @@ async def test_stock_arq_deletes_the_health_key_for_all_when_one_stops(redis_url
         assert await client.ttl("arq:queue:health-check") > 3500
         await client.delete(workers[0].health_check_key)  # the line in `Worker.close`
         assert await client.exists(workers[1].health_check_key) == 0
+
+
+async def test_the_health_key_of_a_stock_worker_is_left_alone(stage: Stage, redis_url: str) -> None:
+    """It writes it once an hour. Seen to fail with a key that ours cut to 15 s, and the last of them deleted."""
+
+    async def known(_: dict[Any, Any]) -> None: ...
+
+    engine = await stage.engine(greet)
+    async with stock_client(redis_url) as client:
+        stock = StockWorker([stock_func(known, name="known")], redis_pool=client, handle_signals=False)
+        await stock.record_health()
+        written = await client.get("arq:queue:health-check")
+        async with stage.working(greet) as ours:
+            await eventually(partial(listed, engine), lambda ids: ids == {ours.id})
+        assert await listed(engine) == set()
+        assert await client.get("arq:queue:health-check") == written
+        assert await client.ttl("arq:queue:health-check") > 3500
 
 
 async def test_a_worker_whose_jobs_hold_all_threads_stops_all_the_same(stage: Stage) -> None:
@@ -83,7 +100,8 @@ async def test_a_pulse_that_fails_once_beats_on(stage: Stage) -> None:
             raise RuntimeError("once")
         return []
 
-    vitals = Vitals(irregular, lambda _: {"summary": "", "queues": []}, lambda _: None, lambda ask: ask(), ())
+    about: dict[str, Any] = {"summary": "", "queues": [], "claiming": True, "draining": False}
+    vitals = Vitals(irregular, lambda _: about, lambda _: None, lambda: 0.0, (), 100)
     client = stage.address.open_pool()
     pulse = Pulse(blocking_twin(client), "wrk_test", vitals, lease=0.6, allow_oom=False)
     pulse.start()

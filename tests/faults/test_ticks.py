@@ -1,17 +1,19 @@
 """Scheduled work: each tick runs once, whoever is late, and a time that never comes stops nobody."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
 from arq.cron import CronJob
 
-from service.engine import job
+from service.engine import JobState, job
+from tests.faults.crew import beat
 from tests.faults.stock import StockWorker, stock_client, stock_cron, stock_working
-from tests.faults.worker_process import Crew, monotonic
-from tests.stage import Stage, eventually
+from tests.faults.worker_process import Crew, WorkerProcess, monotonic
+from tests.stage import Stage, done, eventually
 
 EVERY_SECOND: Final = set(range(60))
 NEVER: Final[dict[str, dict[str, Any]]] = {
@@ -69,6 +71,37 @@ async def test_after_a_stall_of_all_workers_only_the_last_tick_is_made_up_for(re
 
     late = [due for due in ticks(crew)[before:] if due < thawed_at]
     assert 1 <= len(late) <= 2, "the one that was already enqueued, and the last of those that were missed"
+
+
+async def test_whoever_fires_a_schedule_may_be_killed(stage: Stage, redis_url: str, crew: Crew) -> None:
+    """Row 17. Seen to fail with schedule_fire.lua not looking whether the tick has moved on."""
+    engine = await stage.engine(beat)
+    workers = [await crew.start(redis_url, f"worker-{number}", beat=1) for number in range(3)]
+    for _ in range(2):
+        firing = await next_to_fire(workers)
+        firing.kill()
+        workers.remove(firing)
+    await next_to_fire(workers)
+    await engine.schedules.pause("sch_beat")
+
+    fires = await engine.schedules.fires("sch_beat")
+    dues = sorted(fire.due for fire in fires)
+    assert all(later - earlier == timedelta(seconds=1) for earlier, later in pairwise(dues)), "none twice or left out"
+    ran = [await done(engine, await engine.get(fire.job_id or "")) for fire in fires]
+    assert {job.state for job in ran} == {JobState.SUCCEEDED}
+    assert all(1 <= crew.ledger.starts(job.id) <= 1 + job.lost for job in ran)
+    created = [event async for event in engine.events("evt_0-0-0", follow=False) if event.type == "job.created"]
+    assert len(created) == len(fires)
+
+
+async def next_to_fire(workers: list[WorkerProcess]) -> WorkerProcess:
+    """The one that fires the next tick."""
+    before = {worker.name: len(worker.lines("tick")) for worker in workers}
+
+    async def found() -> list[WorkerProcess]:
+        return [worker for worker in workers if len(worker.lines("tick")) > before[worker.name]]
+
+    return (await eventually(found, bool, 30))[0]
 
 
 async def later_ticks(crew: Crew, moment: float) -> list[int]:

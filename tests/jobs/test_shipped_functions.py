@@ -1,9 +1,12 @@
 """The functions of this package as the platform sees them, and the two small ones at work."""
 
+import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -12,12 +15,44 @@ from jobs.cleanup import UPLOAD_TTL, sweep_files
 from jobs.hello import hello
 from service.engine import Catalogue, Context, FileStore
 
+ROOT: Final = Path(__file__).parents[2]
+SHIPPED: Final = {
+    "convert_csv",
+    "daily_report",
+    "hello",
+    "http_request",
+    "invalidate_cache",
+    "make_report",
+    "make_thumbnails",
+    "send_email",
+    "summarize_csv",
+    "sweep_files",
+}
+
 
 def test_every_function_is_found_once() -> None:
     catalogue = Catalogue.from_package(jobs)
 
-    assert {function.name for function in catalogue} == {"hello", "summarize_csv", "sweep_files"}
+    assert {function.name for function in catalogue} == SHIPPED
     assert all(function.doc for function in catalogue), "each says what it does"
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/library.md"])
+def test_every_function_is_documented_and_nothing_else(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    table = text.split("| function | does |\n|---|---|\n", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"^\| \[?`(\w+)`", table, re.MULTILINE)) == SHIPPED
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_every_call_that_the_library_shows_is_one_that_the_function_takes(name: str) -> None:
+    text = (ROOT / "docs/library.md").read_text(encoding="utf-8")
+    for body in re.findall(rf"-d '(\{{\"function\": \"{name}\".*?\}})'$", text, re.MULTILINE | re.DOTALL):
+        request = json.loads(body)
+        Catalogue.from_package(jobs).get(name).validate(request["input"])
+        break
+    else:
+        assert name in {"daily_report", "sweep_files"}, "which call themselves"
 
 
 def test_what_a_caller_passes() -> None:

@@ -297,8 +297,15 @@ async def test_every_change_is_an_event_and_the_past_can_be_read_again(stage: St
     await stage.run_until_empty(greet)
 
     seen = [event async for event in engine.events(OLDEST, follow=False)]
-    assert [event.type for event in seen] == ["job.created", "job.started", "job.succeeded"]
-    assert {event.data["job_id"] for event in seen} == {job_.id}
+    assert [event.type for event in seen if event.data.get("job_id") == job_.id] == [
+        "job.created",
+        "job.started",
+        "job.succeeded",
+    ]
+    assert [event.type for event in seen if "worker_id" in event.data and "job_id" not in event.data] == [
+        "worker.online",
+        "worker.offline",
+    ]
     rest = [event async for event in engine.events(seen[0].id, follow=False)]
     assert rest == seen[1:]
 
@@ -309,7 +316,11 @@ async def test_a_reader_whose_past_is_gone_is_told_so(stage: Stage) -> None:
     await stage.run_until_empty(greet)
     seen = [event async for event in engine.events("evt_1-1-1", follow=False)]
     assert seen[0].type == RESET
-    assert len(seen) == 4
+    assert [event.type for event in seen if event.type.startswith("job.")] == [
+        "job.created",
+        "job.started",
+        "job.succeeded",
+    ]
 
 
 async def test_a_finished_job_can_be_replayed_as_a_new_one(stage: Stage) -> None:
@@ -327,7 +338,7 @@ async def test_a_worker_is_seen_while_it_lives_and_can_be_told_to_drain(stage: S
     worker = stage.make_worker(greet)
     running = asyncio.create_task(worker.async_run())
     about = (await eventually(engine.workers.all, bool))[0]
-    assert (about["id"], about["functions"], about["running"]) == (worker.id, ["greet"], 0)
+    assert (about.id, about.functions, about.running) == (worker.id, ("greet",), 0)
     await engine.workers.tell(worker.id, Order.DRAIN)
     await running
     await worker.close()

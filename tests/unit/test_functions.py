@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from service.engine import Catalogue, Context, FunctionNotRegistered, InvalidInput, job
-from service.engine.functions import Function, spec_of
+from service.engine.functions import Function, required_spec, spec_of
 
 
 class Size(Enum):
@@ -23,6 +23,10 @@ class Address(BaseModel):
 async def ship(ctx: Context, to: Address, *, size: Size = Size.SMALL, at: datetime | None = None) -> str:
     """Ship a parcel."""
     return f"{ctx.job_id} {to.street} {size} {at}"
+
+
+@job(executor="process", memory="512M")
+def resize() -> None: ...
 
 
 def shipping() -> Function:
@@ -65,11 +69,11 @@ def test_a_problem_points_at_its_place() -> None:
 
 
 def test_what_cannot_be_called_by_name_cannot_be_a_job() -> None:
-    with pytest.raises(TypeError, match="async def"):
+    with pytest.raises(TypeError, match="returns its result"):
 
         @job()
-        def plain() -> Any:
-            pass
+        def generates() -> Any:
+            yield 1
 
     with pytest.raises(TypeError, match="name every parameter"):
 
@@ -79,6 +83,29 @@ def test_what_cannot_be_called_by_name_cannot_be_a_job() -> None:
 
     with pytest.raises(ValueError, match="function"):
         job(name="not a name")(ship)
+
+
+def test_where_a_function_runs_follows_from_how_it_is_written() -> None:
+    @job()
+    async def waits() -> None: ...
+
+    @job()
+    def computes() -> None: ...
+
+    assert (required_spec(waits).executor, required_spec(computes).executor) == ("loop", "thread")
+    assert (required_spec(resize).executor, required_spec(resize).memory) == ("process", 512 << 20)
+
+
+def test_what_a_child_process_cannot_find_is_refused() -> None:
+    with pytest.raises(TypeError, match="top of a module"):
+
+        @job(executor="process")
+        def hidden() -> None: ...
+
+    with pytest.raises(TypeError, match="executor='process' alone"):
+
+        @job(memory="512M")
+        def unlimited() -> None: ...
 
 
 def test_a_catalogue_knows_each_name_once() -> None:

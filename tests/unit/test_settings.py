@@ -15,6 +15,8 @@ def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> 
     settings = Settings.load()
     assert settings.grace_period == 120
     assert [(queue.name, queue.weight) for queue in settings.queues] == [("high", 6), ("low", 1)]
+    monkeypatch.setenv("ARQADE_MAX_PENDING", "1000, bulk=50")
+    assert Settings.load().max_pending == {"*": 1000, "bulk": 50}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,9 @@ def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> 
         ("ARQADE_QUEUES", "arq:job:x"),
         ("ARQADE_REDIS_URL", "http://elsewhere"),
         ("ARQADE_PORT", "70000"),
+        ("ARQADE_MAX_PENDING", "many"),
+        ("ARQADE_MAX_PENDING", "bulk=0"),
+        ("ARQADE_MAX_PENDING", "arq:job:x=5"),
     ],
 )
 def test_a_wrong_value_is_refused_at_the_start_by_the_name_of_its_variable(
