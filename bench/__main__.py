@@ -14,10 +14,12 @@ from rich.console import Console
 
 from bench import peers
 from bench.child_process import ChildError
+from bench.http_load import LoadError
 from bench.neighbours import TOO_MUCH, Neighbours
 from bench.report import ratios, show
 from bench.results import Sample, about_machine, save, to_json
-from bench.scenarios import SCENARIOS, Scenario
+from bench.scenario import Scenario
+from bench.scenarios import SCENARIOS
 from bench.server import ServerError, private_redis
 from bench.stage import QUICK, MeasureError, Sizes, Stage
 from bench.systems import SYSTEMS, System, choose
@@ -103,5 +105,12 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
     try:
         main()
-    except (ChildError, MeasureError, RedisMissingError, ServerError, subprocess.CalledProcessError) as error:
+    except (
+        ChildError,
+        LoadError,
+        MeasureError,
+        RedisMissingError,
+        ServerError,
+        subprocess.CalledProcessError,
+    ) as error:
         sys.exit(f"bench: {error}")

@@ -1,4 +1,4 @@
-"""The other side of a process that `bench` starts: `python -m bench.child work|fill|pace ADAPTER ORDERS`.
+"""The other side of a process that `bench` starts: `python -m bench.child work|serve|fill|pace ADAPTER ORDERS`.
 
 It runs in the interpreter of the system that it stands for, so it needs nothing but that system and uvloop.
 """
@@ -45,8 +45,8 @@ async def _send(client: Client) -> None:
 def main(role: str, adapter: str, text: str) -> None:
     module: Any = importlib.import_module(f"bench.adapters.{adapter}")
     orders = Orders.from_json(text)
-    if role == "work":
-        module.work(orders)
+    if role in {"work", "serve"}:
+        getattr(module, role)(orders)
     else:
         uvloop.run((fill if role == "fill" else pace)(module.client, orders))
 

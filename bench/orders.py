@@ -7,7 +7,8 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """A worker takes `url`, `slots`, `poll`; a driver `url`, `function`, and `count` or `rate` and `seconds`.
+    """A worker takes `url`, `slots`, `poll`; a driver `url`, `function`, and `count` or `rate` and `seconds`; a server
+    `url`, `folder`, `port`.
 
     `slots`: jobs at a time. `poll`: seconds, for systems that poll; None is the system's default.
     """
@@ -20,6 +21,7 @@ class Orders:
     rate: float = 0.0
     seconds: float = 0.0
     folder: str = ""
+    port: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.results import Sample, medians
-from bench.scenarios import SCENARIOS, Column, Scenario
+from bench.scenario import Column, Scenario
+from bench.scenarios import SCENARIOS
 from bench.systems import ARQADE, SYSTEMS
 from bench.targets import TARGETS, Values
 
@@ -17,7 +18,7 @@ def show(console: Console, samples: Sequence[Sample]) -> None:
     for scenario in SCENARIOS:
         if any(name == scenario.name for name, _ in values):
             console.print(_table(scenario, values))
-    table = Table("target", "asked", "measured", "", title="What is asked of our worker", title_justify="left")
+    table = Table("target", "asked", "measured", "", title="What is asked of ours", title_justify="left")
     for target in TARGETS:
         verdict = target.verdict(values)
         if verdict is not None:

@@ -3,13 +3,13 @@
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from bench.claim_cost import claim_cost
+from bench.http_scenarios import HTTP_SCENARIOS
 from bench.jobs import NAP
 from bench.results import Sample
+from bench.scenario import Column, Scenario
 from bench.stage import MeasureError, Stage
 from bench.systems import ARQADE, System
 
@@ -19,34 +19,6 @@ WORKERS: Final = (1, 2, 4)
 RATE: Final = 50.0
 _SETTLE: Final = 0.15
 _MARK: Final = "bench: end of the idle time"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One value in the table; `form` is a format specification."""
-
-    key: str
-    title: str
-    form: str
-    better: Literal["more", "less"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """The first column is the one whose ratios are shown. `peers_once`: others than us are measured one time only."""
-
-    name: str
-    title: str
-    columns: tuple[Column, ...]
-    measure: Callable[[Stage, System], Sample]
-    ours_only: bool = False
-    peers_once: bool = False
-
-    def wants(self, system: System, round_: int, *, brief: bool) -> bool:
-        """Whether `system` is measured in this round."""
-        if system.name == ARQADE or not (self.ours_only or self.peers_once):
-            return True
-        return self.peers_once and round_ == 0 and not brief
 
 
 def drain(stage: Stage, system: System) -> Sample:
@@ -209,4 +181,5 @@ SCENARIOS: Final = (
         measure=idle,
         peers_once=True,
     ),
+    *HTTP_SCENARIOS,
 )

@@ -44,7 +44,7 @@ def private_redis() -> Generator[Server]:
     """Start it, and stop it on leaving. Raises ServerError, RedisMissingError."""
     kind: Any = redis.Redis  # redis-py's types are partial
     with tempfile.TemporaryDirectory(prefix="arqade-bench-") as name:
-        folder, port = Path(name), _free_port()
+        folder, port = Path(name), free_port()
         argv = [str(find_redis()), "--port", str(port), "--bind", "127.0.0.1", "--dir", name]
         quiet = ["--save", "", "--appendonly", "no", "--loglevel", "warning"]
         process = subprocess.Popen(leashed([*argv, *quiet]), stdout=subprocess.DEVNULL)
@@ -66,7 +66,8 @@ def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
         time.sleep(0.02)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -32,6 +32,9 @@ class Sizes:
     scale: int = 40_000
     claim_queues: tuple[int, ...] = (1_000, 1_000_000)
     idle_seconds: float = 10.0
+    http_requests: int = 20_000
+    http_waits: int = 2_000
+    http_batch: int = 10_000
     brief: bool = False
 
 
@@ -42,6 +45,8 @@ QUICK: Final = Sizes(
     scale=8_000,
     claim_queues=(1_000, 100_000),
     idle_seconds=5.0,
+    http_requests=4_000,
+    http_waits=500,
     brief=True,
 )
 
@@ -59,13 +64,14 @@ class Stage:
         """Empty Redis."""
         self.server.client.flushall()
 
-    def _log(self, system: System) -> Path:
+    def log(self, system: System) -> Path:
+        """A new file for what a process of that system writes."""
         return self.server.folder / f"{next(self._numbers):04d}-{system.name}.log"
 
     def fill(self, system: System, function: str, jobs: int) -> None:
         """Enqueue through the system's own client, in a process of its own."""
         orders = Orders(url=self.server.url, function=function, count=jobs)
-        with ChildProcess("fill", system, orders, self._log(system)) as driver:
+        with ChildProcess("fill", system, orders, self.log(system)) as driver:
             driver.until_ended(within=_LEAST + jobs / _SLOWEST_RATE)
         waiting = system.remaining(self.server.client)
         if waiting != jobs:
@@ -74,7 +80,7 @@ class Stage:
     def pace(self, system: System, rate: float, seconds: float) -> None:
         """Enqueue `stamp` jobs at random moments, `rate` a second."""
         orders = Orders(url=self.server.url, rate=rate, seconds=seconds)
-        with ChildProcess("pace", system, orders, self._log(system)) as driver:
+        with ChildProcess("pace", system, orders, self.log(system)) as driver:
             driver.until_ended(within=_LEAST + seconds)
 
     @property
@@ -89,7 +95,7 @@ class Stage:
         environment = {STAMPS: str(self.stamps)}
         with ExitStack() as stack:
             workers = [
-                stack.enter_context(ChildProcess("work", system, orders, self._log(system), **environment))
+                stack.enter_context(ChildProcess("work", system, orders, self.log(system), **environment))
                 for _ in range(number)
             ]
             for worker in workers:

@@ -1,4 +1,4 @@
-"""What is asked of the worker, and whether this run shows it."""
+"""What is asked of worker and API, and whether this run shows it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +39,10 @@ def _drain_ratio(values: Values, *others: str) -> float:
     return values["drain", ARQADE]["rate"] / max(rates)
 
 
+def _times_arq(scenario: str) -> Callable[[Values], float]:
+    return lambda values: values[scenario, ARQADE]["rate"] / values[scenario, "arq"]["rate"]
+
+
 TARGETS: Final = (
     Target("drain, times ARQ with defaults", 20, True, lambda values: _drain_ratio(values, "arq")),
     Target("drain, times the best of the others", 10, True, lambda v: _drain_ratio(v, "arq-10ms", "saq", "taskiq")),
@@ -48,4 +52,9 @@ TARGETS: Final = (
     Target("4 workers ÷ 1 worker", 1, True, _ours("scale", "kept")),
     Target("claim cost, long queue ÷ short queue", 2, False, _ours("claim", "growth")),
     Target("idle worker, Redis commands/s", 2, False, _ours("idle", "commands")),
+    Target("POST of a job, times FastAPI with ARQ", 1.5, True, _times_arq("http-enqueue")),
+    Target("GET of a job, times FastAPI with ARQ", 1.5, True, _times_arq("http-get")),
+    Target("batch of 10,000, jobs/s until it is answered", 25_000, True, _ours("http-batch", "accepted")),
+    Target("POST with Prefer: wait, p50, ms", 5, False, _ours("http-wait", "p50")),
+    Target("memory with 2,000 waiting callers and 200 streams, MB", 200, False, _ours("http-held", "rss_mb")),
 )

@@ -1,4 +1,7 @@
-"""One module per system: `work(orders)` runs its worker until SIGTERM, `client(url)` opens its own client."""
+"""One module per system: `work(orders)` runs its worker until SIGTERM, `client(url)` opens its own client.
+
+Those that are measured over HTTP too have `serve(orders)`, which serves on `orders.port` until SIGTERM.
+"""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager

@@ -10,6 +10,7 @@ import arq.worker
 from bench import jobs
 from bench.gate import gate
 from bench.orders import Orders
+from jobs.hello import hello
 from service.engine import Catalogue, Engine, RedisAddress, Request, arq_functions, job
 
 _BATCH: Final = 500
@@ -17,7 +18,7 @@ _BATCH: Final = 500
 
 def catalogue() -> Catalogue:
     """The functions as `@job`s of ours."""
-    return Catalogue.of(job()(jobs.noop), job()(jobs.nap), job()(jobs.stamp))
+    return Catalogue.of(job()(jobs.noop), job()(jobs.nap), job()(jobs.stamp), hello)
 
 
 def work(orders: Orders) -> None:
@@ -34,6 +35,19 @@ def work(orders: Orders) -> None:
         await gate()
 
     arq.worker.run_worker(settings, functions=arq_functions(catalogue()), on_startup=start)
+
+
+def serve(orders: Orders) -> None:
+    """`arqade serve`, which takes no call without a key and writes a JSON line for each."""
+    os.environ |= {
+        "ARQADE_REDIS_URL": orders.url,
+        "ARQADE_DATA_DIR": orders.folder,
+        "ARQADE_PORT": str(orders.port),
+        "ARQADE_REQUIRE_KEYS": "1",
+    }
+    from service.cli import main  # noqa: PLC0415  # a worker does not need it
+
+    main(["serve"])
 
 
 class _Client:

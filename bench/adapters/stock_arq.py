@@ -4,12 +4,17 @@ import asyncio
 import logging.config
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any, Final
 
+import uvicorn
 import uvloop
 from arq.connections import ArqRedis, RedisSettings, create_pool
+from arq.jobs import Job
 from arq.logs import default_log_config
 from arq.worker import Worker
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
 
 from bench import jobs
 from bench.gate import gate
@@ -45,6 +50,50 @@ def work(orders: Orders) -> None:
         on_startup=gate,
         **tuned,
     ).run()
+
+
+class _Asked(BaseModel):
+    function: str
+    input: dict[str, Any] = {}
+
+
+def serve(orders: Orders) -> None:
+    """What a team writes in ten minutes: two endpoints and ARQ's own client, without keys, checks or log lines."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        app.state.pool = await create_pool(RedisSettings.from_dsn(orders.url))
+        yield
+        await app.state.pool.aclose(close_connection_pool=True)
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.post("/v1/jobs", status_code=202)
+    async def enqueue(asked: _Asked) -> dict[str, str]:
+        held = await app.state.pool.enqueue_job(asked.function, **asked.input)
+        if held is None:
+            raise HTTPException(409)
+        return {"id": held.job_id}
+
+    @app.get("/v1/jobs/{job_id}")
+    async def get(job_id: str) -> dict[str, Any]:
+        known = await Job(job_id, app.state.pool).info()
+        if known is None:
+            raise HTTPException(404)
+        return asdict(known)
+
+    assert enqueue
+    assert get
+    uvicorn.run(
+        app,
+        port=orders.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
 
 
 class _Client:
