@@ -95,6 +95,7 @@ class Engine:
         """Finish what is under way and close the pool."""
         await self.feed.close()
         await self._enqueuer.close()
+        await self._scripts.statuses.close()
         await self.credentials.close()
         await self._redis.aclose(close_connection_pool=True)
 

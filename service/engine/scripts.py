@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, cast
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError
 
 from service.engine import keys
+from service.engine.together import Together
 
 Argument = str | bytes | int | float
 NAMES: Final = (
@@ -113,7 +114,11 @@ class Scripts:
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis  # redis-py's own annotations are partial
         self.allow_oom = False
+        self.statuses = Together(self._read_statuses)
         self._lanes: list[Any] = []
+
+    async def _read_statuses(self, job_ids: Sequence[str]) -> list[Any]:
+        return cast("list[Any]", await self.call("status", (keys.PAUSED,), list(job_ids)))
 
     def lane(self) -> "Scripts":
         """The same over one connection of its own: a call is on its way before anything else happens.

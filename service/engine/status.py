@@ -36,7 +36,7 @@ async def snapshot(scripts: Scripts, job_id: str) -> Snapshot:
 
 
 async def _ask(scripts: Scripts, job_id: str) -> list[Any]:
-    return cast("list[Any]", await scripts.call("status", (keys.PAUSED,), [job_id]))
+    return cast("list[Any]", await scripts.statuses.ask(job_id))
 
 
 async def read(scripts: Scripts, job_id: str, defaults: Defaults, lead: tuple[int, int]) -> Job | None:
