@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from service.engine import keys
 from service.engine.clock import to_datetime
 from service.engine.errors import Unavailable, WorkerNotFound
+from service.engine.ids import made_at
 
 
 class Order(StrEnum):
@@ -55,8 +56,12 @@ class WorkerInfo:
 
     @classmethod
     def of(cls, said: bytes) -> Self:
-        """Read what a worker has written."""
+        """Read what a worker has written. One of an older release does not say what it runs and since when.
+
+        Raises what a malformed text leads to.
+        """
         about = cast("dict[str, Any]", orjson.loads(said))
+        begun = made_at(about["id"]) or to_datetime(0)
         return cls(
             id=about["id"],
             state=_state(claiming=about["claiming"], draining=about["draining"]),
@@ -67,11 +72,11 @@ class WorkerInfo:
             functions=tuple(about["functions"]),
             slots=about["slots"],
             running=about["running"],
-            jobs=tuple(about["jobs"]),
+            jobs=tuple(about.get("jobs", ())),
             rss=about["rss"],
             loop_lag=about["loop_lag"],
-            started_at=to_datetime(about["started"]),
-            seen_at=to_datetime(about["seen"]),
+            started_at=to_datetime(about["started"]) if "started" in about else begun,
+            seen_at=to_datetime(about["seen"]) if "seen" in about else begun,
         )
 
     def serves(self, queue: str, function: str | None = None) -> bool:
@@ -101,7 +106,7 @@ class Workers:
             )
         except (RedisError, OSError) as error:
             raise Unavailable from error
-        return _newest_first(WorkerInfo.of(said) for said in found if said)
+        return _newest_first(info for said in found if said and (info := _read(said)) is not None)
 
     async def get(self, worker_id: str) -> WorkerInfo:
         """One of them. Raises WorkerNotFound when no such worker lives."""
@@ -123,6 +128,14 @@ class Workers:
             await self._redis.publish(keys.CONTROL, f"{order} {worker_id}")
         except (RedisError, OSError) as error:
             raise Unavailable from error
+
+
+def _read(said: bytes) -> WorkerInfo | None:
+    """None for what cannot be read, whoever wrote it: it is not to hide the others."""
+    try:
+        return WorkerInfo.of(said)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
 
 
 def _newest_first(workers: Iterable[WorkerInfo]) -> list[WorkerInfo]:

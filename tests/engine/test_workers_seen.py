@@ -1,6 +1,7 @@
 """Workers say that they come, what they do and that they go; for one that was killed another says it."""
 
 import asyncio
+import json
 from typing import Any
 
 from service.engine import OLDEST, Engine, Order, WorkerState, job
@@ -44,6 +45,24 @@ async def test_a_worker_is_online_until_it_drains_and_goes(stage: Stage) -> None
         await eventually(engine.workers.all, lambda workers: not workers)
     kinds = ["worker.online", "worker.draining", "worker.offline"]
     assert await said(engine) == [(kind, worker.id) for kind in kinds]
+
+
+async def test_a_worker_of_another_release_hides_no_other(stage: Stage, inspector: Any) -> None:
+    """Seen to fail with every member required: the whole list was an error during a rolling upgrade."""
+    engine = await stage.engine(greet)
+    async with stage.working(greet, lease=RARELY) as worker:
+        await eventually(engine.workers.all, bool)
+        older = json.loads(inspector.get(f"arqade:worker:{worker.id}"))
+        older["id"] = "wrk_01a1ff4dd9aa85c2689a86773a05"
+        for member in ("jobs", "started", "seen"):
+            del older[member]
+        for number, said in ((older["id"], json.dumps(older)), ("wrk_rubbish", "{")):
+            inspector.set(f"arqade:worker:{number}", said, ex=60)
+            inspector.zadd("arqade:workers", {number: 0})
+        found = {info.id: info for info in await engine.workers.all()}
+        assert found.keys() == {worker.id, older["id"]}
+        assert (found[older["id"]].jobs, found[older["id"]].serves("default", "greet")) == ((), True)
+        inspector.zrem("arqade:workers", older["id"], "wrk_rubbish")
 
 
 async def test_what_an_order_changes_is_seen_at_once(stage: Stage) -> None:
