@@ -1,5 +1,7 @@
 """What `arq worker_settings.WorkerSettings` runs. ARQ reads this class's own attributes only, so it is flat."""
 
+from datetime import UTC
+
 import arq.worker
 from arq.cron import cron
 
@@ -17,6 +19,7 @@ class WorkerSettings:
 
     functions = _parts.functions
     cron_jobs = (cron(_parts.sweep_files, name="sweep_files", minute={7, 37}, timeout=600),)
+    timezone = UTC  # ARQ would take the offset that this machine has now, and keep it when clocks change
     redis_settings = _parts.redis_settings
     queue_name = _parts.queue_name
     on_startup = _parts.on_startup

@@ -81,7 +81,7 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Ours alone around the routes: what FastAPI puts outside and inside of them is done by LastResort, BodyGuard
-        and the few routes that need it, and costs each request a fifth of its time.
+        and the few routes that need it, and each request would pay for it.
         """
         app: ASGIApp = ExceptionMiddleware(self.router, handlers=self.exception_handlers)
         for layer, positional, named in reversed(self.user_middleware):
