@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, Final, cast
 
 import structlog
@@ -15,6 +16,7 @@ from service.engine.claim import Claimed
 from service.engine.clock import RedisClock
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
+from service.engine.inside.context import Context
 from service.engine.inside.contexts import Contexts
 from service.engine.inside.job_log import JobLog, LogWriter
 from service.engine.inside.progress import ProgressReporter
@@ -52,6 +54,8 @@ class Attempts:
         self._sampled_at, self._sampled, self._turnover = time.monotonic(), 0, 0.0
         self.wake_when_free = False
         self.wake_when_idle = False
+        self._loop = asyncio.get_running_loop()
+        self._variables = copy_context()
         self._clock = clock
         self._wake = wake
         self._scripts = scripts
@@ -98,7 +102,9 @@ class Attempts:
                 self._settle(run, Unserved(again))
         else:
             run.started = self._clock.now()
-            self.slots.begin(run, asyncio.get_running_loop().create_task(self._attempt(run), name=run.job_id))
+            # Not with what the attempt that made room has set: what a function binds is for itself.
+            task = self._loop.create_task(self._attempt(run), name=run.job_id, context=self._variables.copy())
+            self.slots.begin(run, task)
             self._deadlines.add(run, run.timeout)
             self._soft_deadlines.add(run, registration.soft_timeout)
 
@@ -183,13 +189,13 @@ class Attempts:
         if isinstance(outcome, Returned) and run.interrupt is not None:
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
         hooks = self.plan.hooks
-        recorded: asyncio.Future[None] | None = None
+        recorded, context = None, run.context
         if hooks.on_end is not None or hooks.after_end is not None:
-            recorded = self._waiting_hooks[id(run)] = asyncio.get_running_loop().create_future()
+            recorded = self._waiting_hooks[id(run)] = self._loop.create_future()
         self._settle(run, outcome)
         if recorded is not None:
             await recorded
-            await self._run_hooks(run)
+            await self._run_hooks(run, context)
 
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
@@ -215,12 +221,12 @@ class Attempts:
         log.info("its thread has ended", job_id=run.job_id, function=run.function)
         self._free(run)
 
-    async def _run_hooks(self, run: Run) -> None:
+    async def _run_hooks(self, run: Run, context: Context | None) -> None:
         for hook in (self.plan.hooks.on_end, self.plan.hooks.after_end):
-            if hook is None or run.context is None:
+            if hook is None or context is None:
                 continue
             try:
-                await hook(cast("dict[Any, Any]", run.context.arq))
+                await hook(cast("dict[Any, Any]", context.arq))
             except (Exception, SystemExit):
                 log.exception("a hook raised; the job's outcome stands", job_id=run.job_id, hook=repr(hook))
 

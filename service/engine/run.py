@@ -33,7 +33,7 @@ from service.engine.outcome import (
     describe,
 )
 from service.engine.registration import Registration
-from service.engine.secrets.sensitive import Concealer, conceal_nothing, current_concealer
+from service.engine.secrets.sensitive import Concealer, current_concealer
 from service.engine.signals import Fail, Retry, Snooze
 
 LOST_LIMIT: Final = 3
@@ -185,7 +185,6 @@ async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_st
     if run.interrupt is not None:
         return interrupted(asyncio.CancelledError(), run)
     run.begun = True
-    conceal_nothing()
     try:
         context = run.context = make_context(run) if make_context is not None else None
         if on_start is not None and context is not None:

@@ -63,7 +63,8 @@ class Slots:
         self._by_function[run.function] -= 1
 
     def forget(self, run: Run) -> None:
-        """The outcome is recorded."""
+        """The outcome is recorded. What its task holds holds the run: the circle is cut here, not by the collector."""
+        run.task = run.context = None
         if self._held.get(run.job_id) is run:
             del self._held[run.job_id]
 

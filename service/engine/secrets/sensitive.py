@@ -153,11 +153,6 @@ def conceal_from_now(values: Iterable[Any]) -> None:
     _concealer.set(Concealer(values))
 
 
-def conceal_nothing() -> None:
-    """An attempt begins, perhaps in the context of the one that made room for it."""
-    _concealer.set(None)
-
-
 def current_concealer() -> Concealer | None:
     """That of the running attempt, if its function has sensitive arguments."""
     return _concealer.get()
