@@ -22,6 +22,7 @@ from service.engine.inside.job_log import JobLog, LogWriter
 from service.engine.inside.progress import ProgressReporter
 from service.engine.inside.shielded import shielded
 from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
+from service.engine.pace import Pace
 from service.engine.plan import Plan
 from service.engine.run import Run, interrupted, perform, prepare
 from service.engine.scripts import Argument, Scripts
@@ -32,26 +33,19 @@ from service.engine.wake import Wake
 _BUSY_DELAY: Final = 0.5
 _UNSERVED_COUNTED: Final = 10_000
 _FAREWELL: Final = 5.0
-_SAMPLE: Final = 0.02
-_LOOK_AHEAD: Final = 0.02
 log = structlog.get_logger("arqade.worker")
 
 
 class Attempts:
-    """What one worker runs. `started` and `ended` count; the flags say when the claim loop wants to be woken.
-
-    A busy worker claims a little ahead: what ends within the next hundredth of a second is replaced from memory, not
-    after a round trip. Where jobs are long, that is nothing.
-    """
+    """What one worker runs, and what it holds ready. `started` counts; the flags say when to wake the claim loop."""
 
     def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
         self.plan = plan
         self.slots = Slots(plan.slots, plan.processes)
         self.started = 0
-        self.ended = 0
         self._ready: deque[tuple[float, Run]] = deque()
         self._for_children = ChildQueue(plan.processes, plan.slots)
-        self._sampled_at, self._sampled, self._turnover = time.monotonic(), 0, 0.0
+        self._pace = Pace()
         self.wake_when_free = False
         self.wake_when_idle = False
         self._loop = asyncio.get_running_loop()
@@ -114,12 +108,7 @@ class Attempts:
     @property
     def room(self) -> int:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
-        now, ended = time.monotonic(), self.ended
-        elapsed = now - self._sampled_at
-        if elapsed >= _SAMPLE:
-            self._turnover = (ended - self._sampled) / elapsed
-            self._sampled_at, self._sampled = now, ended
-        return self.slots.room - len(self._ready) - len(self._for_children) + int(self._turnover * _LOOK_AHEAD)
+        return self.slots.room - len(self._ready) - len(self._for_children) + self._pace.ahead()
 
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds: another worker may have one."""
@@ -181,7 +170,7 @@ class Attempts:
         self._deadlines.discard(run)
         self._soft_deadlines.discard(run)
         self.slots.end(run)
-        self.ended += 1
+        self._pace.count()
         if run.thread is None:
             self._free(run)
         else:

@@ -11,7 +11,7 @@ class Deadlines:
 
     def __init__(self, on_due: Callable[[Run], object]) -> None:
         self._on_due = on_due
-        self._due: dict[str, tuple[float, Run]] = {}
+        self._due: dict[Run, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next = float("inf")
 
@@ -21,14 +21,13 @@ class Deadlines:
             return
         loop = asyncio.get_running_loop()
         due = loop.time() + timeout
-        self._due[run.claimed.token + run.job_id] = due, run
+        self._due[run] = due
         if due < self._next:
             self._arm(loop, due)
 
     def discard(self, run: Run) -> None:
         """The run has ended. The timer stays: most runs end long before it, and setting it anew would cost each."""
-        if self._due:
-            self._due.pop(run.claimed.token + run.job_id, None)
+        self._due.pop(run, None)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
         if self._timer is not None:
@@ -39,12 +38,12 @@ class Deadlines:
     def _fire(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for key, (due, run) in list(self._due.items()):
+        for run, due in list(self._due.items()):
             if due <= now + 0.002:
-                del self._due[key]
+                del self._due[run]
                 self._on_due(run)
         self.stop()
-        soonest = min((due for due, _ in self._due.values()), default=None)
+        soonest = min(self._due.values(), default=None)
         if soonest is not None:
             self._arm(loop, soonest)
 

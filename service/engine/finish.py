@@ -183,8 +183,8 @@ class Finisher:
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
         try:
-            value = run.dump(ending.value) if success and registration is not None else self._error_of(ending)
-            encoded = self._encode(record | {"r": value})
+            record["r"] = run.dump(ending.value) if success and registration is not None else self._error_of(ending)
+            encoded = self._encode(record)
             if success and len(encoded) > RESULT_MAX:
                 raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")
             return encoded

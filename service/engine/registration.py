@@ -111,17 +111,17 @@ def _call_plain(
 
 
 def _caller(spec: Function, executors: Executors) -> Call:
-    return partial(_call_opened, spec, _placed(spec, executors))
+    placed = _placed(spec, executors)
+    return partial(_call_opened, spec, placed) if spec.sensitive else placed
 
 
 def _call_opened(
     spec: Function, call: Call, context: Context | None, args: Sequence[Any], kwargs: dict[str, Any]
 ) -> Awaitable[Any]:
     """Opens what is sealed, here and not in a thread, so that the attempt knows what it must not tell."""
-    if spec.sensitive:
-        args, kwargs = (), spec.opened(spec.bind(args, kwargs))
-        conceal_from_now(kwargs[name] for name in spec.sensitive & kwargs.keys())
-    return call(context, args, kwargs)
+    opened = spec.opened(spec.bind(args, kwargs))
+    conceal_from_now(opened[name] for name in spec.sensitive & opened.keys())
+    return call(context, (), opened)
 
 
 def _placed(spec: Function, executors: Executors) -> Call:

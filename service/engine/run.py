@@ -55,8 +55,8 @@ class Run:
     """When its claim was sent, by this machine's monotonic clock: the lease began no earlier."""
     function: str = ""
     args: Sequence[Any] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict[str, Any])
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     enqueued: int = 0
     registration: Registration | None = None
     max_attempts: int = 1
@@ -66,7 +66,7 @@ class Run:
     interrupt: Interrupt | None = None
     thread: "asyncio.Future[None] | None" = None
     """Of a function that went on when its attempt was over: done when its thread is free."""
-    results: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    results: Mapping[str, Any] | None = None
     """Of the jobs before it."""
     context: Context | None = None
     begun: bool = False

@@ -133,9 +133,9 @@ async def test_threads_are_used_again_and_never_more_than_allowed() -> None:
     third = asyncio.create_task(in_thread(threads, name))
     await asyncio.sleep(0)
     third.cancel()
-    gate.set()
-    await asyncio.gather(*waiting)
     with pytest.raises(asyncio.CancelledError, match=r"^$"):
         await third
+    gate.set()
+    await asyncio.gather(*waiting)
     assert names == {"arqade-thread-1"}, "what was cancelled before its thread was free is not called"
     threads.shutdown()

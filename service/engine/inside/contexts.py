@@ -46,7 +46,7 @@ class Contexts:
             deadline=to_datetime(run.started + 1000 * run.timeout) if run.timeout else None,
             run_at=to_datetime(due or run.enqueued + 1000 * float(options.get("delay") or 0)),
             metadata=cast("dict[str, Any]", options.get("metadata") or {}),
-            results=run.results,
+            results=run.results or {},
             arq={**self._plan.shared, **_arq_context(run)},
             report=ProgressReporter(self._scripts, run, events_kept=self._plan.events_kept),
             send=partial(self._children.enqueue, run),
