@@ -5,8 +5,10 @@ Requests of one process that arrive while a call is under way travel together in
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final, cast
 
 import orjson
@@ -31,6 +33,9 @@ from service.engine.request import Request
 from service.engine.scripts import Argument, Scripts
 
 BATCH: Final = 500
+TOGETHER: Final = 16
+"""How many single entries go in one call: the answers to some are written while Redis works on the others."""
+
 MOST_WAITING: Final = 10_000
 """Entries that may wait for the call before theirs: more cannot be sent before their callers have given up."""
 
@@ -170,14 +175,26 @@ async def repeated(scripts: Scripts, name: str, script_keys: tuple[str, ...], ar
         return await scripts.call(name, script_keys, arguments)
 
 
+_Reply = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """What one caller sends, at most BATCH entries, and what comes back for each."""
+
+    entries: Sequence[Entry]
+    replies: "asyncio.Future[list[_Reply]]"
+
+
 class Enqueuer:
-    """Sends entries, many at a time."""
+    """Sends entries, those of several callers at a time."""
 
     def __init__(self, scripts: Scripts, lead: tuple[int, int]) -> None:
         """`lead`: events kept, and for how many ms the record of a job is that another one replaced."""
         self._scripts = scripts
         self._lead = lead
-        self._waiting: list[tuple[Entry, asyncio.Future[tuple[str, str, int]]]] = []
+        self._waiting: deque[_Parcel] = deque()
+        self._entries_waiting = 0
         self._sender: asyncio.Task[None] | None = None
 
     async def send(self, entries: Sequence[Entry], requests: Sequence[Request]) -> "list[Enqueued | ArqadeError]":
@@ -187,42 +204,56 @@ class Enqueuer:
         Raises Unavailable, also when only the reply was lost: repeated, an entry with the same `idempotency` is the
         same job, another one is a second.
         """
-        sent = [self._submit(entry) for entry in entries]
-        replies = [await sent[0]] if len(sent) == 1 else await asyncio.gather(*sent)
+        replies: list[_Reply] = []
+        for first in range(0, len(entries), BATCH):
+            replies += await self._submit(entries[first : first + BATCH])
         return [judge(*reply, entry, request) for reply, entry, request in zip(replies, entries, requests, strict=True)]
 
-    def _submit(self, entry: Entry) -> "asyncio.Future[tuple[str, str, int]]":
-        future: asyncio.Future[tuple[str, str, int]] = asyncio.get_running_loop().create_future()
-        if len(self._waiting) >= MOST_WAITING:
-            future.set_exception(Unavailable())
-            return future
-        self._waiting.append((entry, future))
+    def _submit(self, entries: Sequence[Entry]) -> "asyncio.Future[list[_Reply]]":
+        loop = asyncio.get_running_loop()
+        parcel = _Parcel(entries, loop.create_future())
+        if self._entries_waiting + len(entries) > MOST_WAITING:
+            parcel.replies.set_exception(Unavailable())
+            return parcel.replies
+        self._waiting.append(parcel)
+        self._entries_waiting += len(entries)
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send_waiting(), name="arqade-enqueue")
-        return future
+            self._sender = loop.create_task(self._send_waiting(), name="arqade-enqueue")
+        return parcel.replies
 
     async def _send_waiting(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._send_batch(batch)
+                await self._send_some(self._next_parcels())
         finally:
             self._sender = None
 
-    async def _send_batch(self, batch: "list[tuple[Entry, asyncio.Future[tuple[str, str, int]]]]") -> None:
-        arguments: list[Argument] = [*self._lead, *(argument for entry, _ in batch for argument in entry.arguments)]
+    def _next_parcels(self) -> list[_Parcel]:
+        parcels: list[_Parcel] = []
+        size = 0
+        while self._waiting and (not parcels or size + len(self._waiting[0].entries) <= TOGETHER):
+            parcels.append(self._waiting.popleft())
+            size += len(parcels[-1].entries)
+        self._entries_waiting -= size
+        return parcels
+
+    async def _send_some(self, parcels: list[_Parcel]) -> None:
+        arguments: list[Argument] = list(self._lead)
+        for parcel in parcels:
+            for entry in parcel.entries:
+                arguments += entry.arguments
         try:
             reply = cast("list[Any]", await repeated(self._scripts, "enqueue", (), arguments))
         except (RedisError, OSError) as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(unavailable(error))
+            for parcel in parcels:
+                if not parcel.replies.done():
+                    parcel.replies.set_exception(unavailable(error))
             return
-        now = cast("int", reply[0])
-        for index, (_, future) in enumerate(batch):
-            if not future.done():
-                code, job_id = cast("bytes", reply[1 + 2 * index]), cast("bytes", reply[2 + 2 * index])
-                future.set_result((code.decode(), job_id.decode(), now))
+        now, answers = cast("int", reply[0]), zip(reply[1::2], reply[2::2], strict=True)
+        for parcel in parcels:
+            replies = [(code.decode(), job_id.decode(), now) for code, job_id in islice(answers, len(parcel.entries))]
+            if not parcel.replies.done():
+                parcel.replies.set_result(replies)
 
     async def close(self) -> None:
         """Wait for what is under way."""
