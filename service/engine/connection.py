@@ -11,40 +11,12 @@ from arq.connections import RedisSettings as ArqRedisSettings
 from redis.asyncio import BlockingConnectionPool
 from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
-from redis.connection import HiredisRespSerializer
 
 from service.engine.circuit import WatchedPool, WatchedSentinelPool
 from service.engine.codec import decode, encode
+from service.engine.links import LINKS
 
 SOCKET_TIMEOUT: Final = 5.0
-
-
-class _Packed:
-    """Packs commands in C, as redis-py's blocking connections do; its asyncio ones still do it in Python."""
-
-    _serializer = HiredisRespSerializer()
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        return cast("list[bytes]", cast("Any", self._serializer).pack(*args))
-
-
-class _PackedConnection(_Packed, Connection):
-    pass
-
-
-class _PackedUnixConnection(_Packed, UnixDomainSocketConnection):
-    pass
-
-
-class _PackedSSLConnection(_Packed, SSLConnection):
-    pass
-
-
-_PACKED = {
-    Connection: _PackedConnection,
-    UnixDomainSocketConnection: _PackedUnixConnection,
-    SSLConnection: _PackedSSLConnection,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +73,7 @@ class RedisAddress:
             redis_ = self._sentinel_client(WatchedSentinelPool if watched else SentinelConnectionPool)
         else:
             options = {**self.target(), **self._link()}
-            options["connection_class"] = _PACKED[options.get("connection_class", Connection)]
+            options["connection_class"] = LINKS[options.get("connection_class", Connection)]
             pool = (WatchedPool if watched else BlockingConnectionPool)(
                 max_connections=self.max_connections,
                 timeout=cast("Any", self.socket_timeout),
