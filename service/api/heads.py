@@ -1,10 +1,11 @@
 """What comes in before there is a request: a head has a size and a time, and what is no HTTP gets a problem too."""
 
 import asyncio
-from typing import Final
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.api.one_piece import OnePiece
 from service.api.problems import Problem, problem_response
 from service.api.request_id import HEADER, new_request_id
 
@@ -24,8 +25,13 @@ class HeadGuard(HttpToolsProtocol):
     _too_large = False
     _timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.access_log = False  # whatever the loggers' handlers are: RequestLines says it
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
+        self.transport = cast("asyncio.Transport", OnePiece(transport, self.loop))
         self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
