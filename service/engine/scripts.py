@@ -121,10 +121,7 @@ class Scripts:
         return cast("list[Any]", await self.call("status", (keys.PAUSED,), list(job_ids)))
 
     def lane(self) -> "Scripts":
-        """The same over one connection of its own: a call is on its way before anything else happens.
-
-        Taking a connection from the pool looks at it first, which lets others run meanwhile.
-        """
+        """The same over one connection of its own: functions that use up the pool do not keep its calls waiting."""
         lane = Scripts(Redis(connection_pool=self._redis.connection_pool, single_connection_client=True))
         lane.allow_oom, lane._lanes = self.allow_oom, self._lanes
         self._lanes.append(lane._redis)
