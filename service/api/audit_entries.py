@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from service.api import shapes
 from service.api.access import needs
-from service.api.paging import LIST_PARAMETERS, bad_parameter, encode_cursor, read_cursor, read_limit
+from service.api.paging import LIST_PARAMETERS, bad_cursor, envelope, read_cursor, read_limit
 from service.api.presenting import json_response
 from service.api.routing import answer, problems, router
 from service.api.services import services
@@ -29,11 +29,9 @@ async def list_audit_entries(request: Request) -> Response:
     try:
         found = await services(request).engine.audit.read(before=read_cursor(request), limit=wanted + 1)
     except InvalidInput:
-        raise bad_parameter("cursor", "the next_cursor of an earlier answer, unchanged") from None
+        raise bad_cursor() from None
     shown = [present_entry(entry) for entry in found[:wanted]]
-    has_more = len(found) > wanted
-    next_cursor = encode_cursor(shown[-1]["id"]) if has_more else None
-    content: shapes.AuditList = {"data": shown, "next_cursor": next_cursor, "has_more": has_more}
+    content = envelope(shown, shown[-1]["id"] if len(found) > wanted else None)
     return json_response(content, headers={"cache-control": "no-store"})
 
 

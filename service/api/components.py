@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 _LOCAL: Final = "#/$defs/"
-_SHARED: Final = "#/components/schemas/"
+SHARED: Final = "#/components/schemas/"
 _UNFIT: Final = re.compile(r"[^A-Za-z0-9_]+")
 
 
@@ -32,7 +32,7 @@ class Components:
         chosen = self._claim(name, json.dumps([name, schema], sort_keys=True), owner)
         own = {key: value for key, value in schema.items() if key != "$defs"}
         self._schemas.setdefault(chosen, _redirected(own, renamed))
-        return {"$ref": _SHARED + chosen}
+        return {"$ref": SHARED + chosen}
 
     def _claim(self, wanted: str, print_: str, owner: str) -> str:
         """The name that was given for `print_`, or `wanted`, or the next best name that is free."""
@@ -82,7 +82,7 @@ def _references(schema: Any) -> Iterator[str]:
 def _redirected(schema: Any, renamed: Mapping[str, str]) -> Any:
     """`schema`, with its references into `$defs` turned to the components."""
     if isinstance(schema, str) and schema.startswith(_LOCAL):
-        return _SHARED + renamed[schema.removeprefix(_LOCAL)]
+        return SHARED + renamed[schema.removeprefix(_LOCAL)]
     if isinstance(schema, dict):
         return {key: _redirected(value, renamed) for key, value in cast("dict[str, Any]", schema).items()}
     if isinstance(schema, list):

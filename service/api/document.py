@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from service.api import shapes
 from service.api.batch_request import BatchRequest
+from service.api.components import SHARED
 from service.api.function_paths import unfold
 from service.api.job_action_requests import CancelRequest, JobChange, ReplayRequest
 from service.api.job_request import FunctionJobRequest, JobRequest
@@ -18,7 +19,6 @@ from service.api.queue_request import PauseRequest, PurgeRequest, QueueChange
 from service.api.schedule_request import ScheduleBody
 from service.engine import Function
 
-REFERENCE: Final = "#/components/schemas/{model}"
 _SHAPES: Final = tuple(getattr(shapes, name) for name in shapes.__all__)
 _BODIES: Final = (
     BatchRequest,
@@ -81,5 +81,5 @@ def _schemas() -> dict[str, Any]:
         (shape.__name__, "serialization", TypeAdapter(shape)) for shape in _SHAPES
     ]
     adapters.extend((body.__name__, "validation", TypeAdapter(body)) for body in _BODIES)
-    _, schemas = TypeAdapter.json_schemas(adapters, ref_template=REFERENCE)
+    _, schemas = TypeAdapter.json_schemas(adapters, ref_template=SHARED + "{model}")
     return schemas["$defs"]

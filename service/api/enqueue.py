@@ -11,8 +11,10 @@ from service.api.access import caller, needs, permit
 from service.api.bodies import read_json
 from service.api.earlier import permit_earlier
 from service.api.job_request import Call, read_function_job_request, read_job_request
+from service.api.one_job import SOON
 from service.api.prefer import PREFER, applied, unless_gone, wanted_wait
 from service.api.presenting import json_response, present_job
+from service.api.problems import BAD_BODY
 from service.api.routing import (
     Answers,
     answer,
@@ -33,7 +35,6 @@ IDEMPOTENCY_KEY: Final = header_parameter(
 REPLAYED: Final = {"idempotent-replayed": "true"}
 """Set on the answer to a repeated request."""
 
-_SOON: Final = {"retry-after": "1"}
 _RESULT: Final = frozenset({"result"})
 _ANSWERS: Final[Answers] = {
     200: answer(
@@ -43,10 +44,7 @@ _ANSWERS: Final[Answers] = {
     ),
     202: answer("Job", "enqueued", ["Location", "Retry-After", "Idempotent-Replayed"]),
     **problems(
-        "malformed-json",
-        "body-too-large",
-        "unsupported-media-type",
-        "validation-failed",
+        *BAD_BODY,
         "function-not-registered",
         "unique-conflict",
         "job-purged",
@@ -106,7 +104,7 @@ async def _enqueue(request: Request, asked: engine.Request) -> Response:
         job = await unless_gone(request, _done(known, job, wait))
     headers = {"location": f"/v1/jobs/{job.id}", **applied(wait)}
     if not job.done:
-        headers |= _SOON
+        headers |= SOON
     if job.replayed:
         headers |= REPLAYED
     # Whoever holds the unique key: another caller's results are for those who may read.

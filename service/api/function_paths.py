@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any, Final, cast
 
-from service.api.components import Components, camel
+from service.api.components import SHARED, Components, camel
 from service.api.docstrings import Docstring, read_docstring
 from service.engine import Function
 
 GENERIC: Final = "/v1/functions/{function}/jobs"
 _TAG: Final = "functions"
 _JSON: Final = "application/json"
-_PREFIX: Final = "#/components/schemas/"
 
 
 def unfold(document: dict[str, Any], functions: Iterable[Function]) -> None:
@@ -40,7 +39,7 @@ def unfold(document: dict[str, Any], functions: Iterable[Function]) -> None:
 
 def _request_of(generic: Mapping[str, Any], schemas: dict[str, Any]) -> Mapping[str, Any]:
     """The body of the generic route. Only the typed ones stay in the document, so its name goes."""
-    name = generic["requestBody"]["content"][_JSON]["schema"]["$ref"].removeprefix(_PREFIX)
+    name = generic["requestBody"]["content"][_JSON]["schema"]["$ref"].removeprefix(SHARED)
     return cast("Mapping[str, Any]", schemas.pop(name))
 
 

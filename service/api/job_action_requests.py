@@ -1,8 +1,8 @@
 """The bodies of what can be done to a job that exists."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from service import engine
 from service.api.job_request import (
@@ -15,9 +15,8 @@ from service.api.job_request import (
     refuse_reserved,
     usable_queue,
 )
-from service.api.problems import field_problem, validation_problem
-
-Body = TypeVar("Body", bound=BaseModel)
+from service.api.problems import field_problem
+from service.api.validated import validated_or_empty
 
 
 class CancelRequest(BaseModel):
@@ -61,12 +60,12 @@ class ReplayRequest(FunctionJobRequest):
 
 def read_reason(body: Any) -> str | None:
     """Raises Problem."""
-    return _read(CancelRequest, body).reason
+    return validated_or_empty(CancelRequest, body).reason
 
 
 def read_change(body: Any) -> engine.Change:
     """Raises Problem, also for a change of nothing."""
-    asked = _read(JobChange, body)
+    asked = validated_or_empty(JobChange, body)
     if asked == JobChange():
         raise field_problem("", "give priority, delay or run_at", "missing")
     return engine.Change(priority=asked.priority, run_at=asked.run_at, delay=asked.delay)
@@ -74,7 +73,7 @@ def read_change(body: Any) -> engine.Change:
 
 def read_replay(body: Any) -> dict[str, Any]:
     """The fields of the engine's request that differ from the old job's. Raises Problem."""
-    asked = _read(ReplayRequest, body)
+    asked = validated_or_empty(ReplayRequest, body)
     changes = {name: getattr(asked, name) for name in asked.model_fields_set}
     if asked.function is None:
         changes.pop("function", None)
@@ -84,12 +83,3 @@ def read_replay(body: Any) -> dict[str, Any]:
         changes["queue"] = usable_queue(asked.queue)
     refuse_reserved(asked.input)
     return changes
-
-
-def _read(model: type[Body], body: Any) -> Body:
-    if body is not None and not isinstance(body, dict):
-        raise field_problem("", "the body is a JSON object, or nothing", "object_type")
-    try:
-        return model.model_validate(body or {})
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False, include_input=False)) from None

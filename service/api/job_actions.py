@@ -14,24 +14,15 @@ from service.api.earlier import permit_earlier
 from service.api.enqueue import IDEMPOTENCY_KEY, REPLAYED
 from service.api.job_action_requests import read_change, read_reason, read_replay
 from service.api.job_request import Call
+from service.api.one_job import JOB_ID, SOON, permitted_job
 from service.api.presenting import json_response, present_job
-from service.api.routing import (
-    answer,
-    header_parameter,
-    injected_router,
-    json_request,
-    path_parameter,
-    problems,
-    reference,
-)
+from service.api.problems import BAD_BODY
+from service.api.routing import answer, header_parameter, injected_router, json_request, problems, reference
 from service.api.services import services
 from service.engine import Scope
 
 job_actions = injected_router("jobs")
 
-_SOON: Final = {"retry-after": "1"}
-_ID: Final = path_parameter("job_id", "id of the job")
-_BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
 _NO_JOB: Final = ("job-not-found", "job-purged")
 _WHAT_RUNS: Final = frozenset({"function", "input", "args"})
 
@@ -44,19 +35,19 @@ _WHAT_RUNS: Final = frozenset({"function", "input", "args"})
     responses={
         200: answer("Job", "cancelled before it started"),
         202: answer("Job", "it runs; its worker has been asked to stop it", ["Retry-After"]),
-        **problems(*_BAD_BODY, *_NO_JOB, "job-already-finished", "unavailable"),
+        **problems(*BAD_BODY, *_NO_JOB, "job-already-finished", "unavailable"),
     },
-    openapi_extra={"parameters": [_ID], "requestBody": json_request(reference("CancelRequest"), required=False)},
+    openapi_extra={"parameters": [JOB_ID], "requestBody": json_request(reference("CancelRequest"), required=False)},
 )
 @needs(Scope.OPERATE)
 async def cancel_job(request: Request, audit: Audited) -> Response:
     """A reason may be given; it is stored with the job."""
     reason = read_reason(await read_json(request))
-    job_id = (await _permitted(request)).id
+    job_id = (await permitted_job(request)).id
     audit.did("job.cancel", target=job_id, **({"reason": reason} if reason else {}))
     cancel = services(request).engine.cancel
     job = await (cancel(job_id) if reason is None else cancel(job_id, reason))
-    return json_response(present_job(job), 200) if job.done else json_response(present_job(job), 202, _SOON)
+    return json_response(present_job(job), 200) if job.done else json_response(present_job(job), 202, SOON)
 
 
 @job_actions.post(
@@ -71,7 +62,7 @@ async def cancel_job(request: Request, audit: Audited) -> Response:
             *_NO_JOB, "job-not-finished", "job-already-finished", "unique-conflict", "queue-full", "unavailable"
         ),
     },
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [JOB_ID]},
 )
 @needs(Scope.OPERATE)
 async def retry_job(request: Request, audit: Audited) -> Response:
@@ -79,7 +70,7 @@ async def retry_job(request: Request, audit: Audited) -> Response:
 
     It is due now and does not expire. It holds its unique key again; while another job has that, the answer is 409.
     """
-    job_id = (await _permitted(request)).id
+    job_id = (await permitted_job(request)).id
     audit.did("job.retry", target=job_id)
     try:
         return _enqueued(await services(request).engine.retry(job_id))
@@ -98,7 +89,7 @@ async def retry_job(request: Request, audit: Audited) -> Response:
         200: answer("Job", "`on_conflict` is `return`, and this job holds the unique key", ["Location"]),
         202: answer("Job", "enqueued, under an id of its own", ["Location", "Retry-After", "Idempotent-Replayed"]),
         **problems(
-            *_BAD_BODY,
+            *BAD_BODY,
             *_NO_JOB,
             "function-not-registered",
             "invalid-input",
@@ -110,7 +101,7 @@ async def retry_job(request: Request, audit: Audited) -> Response:
         ),
     },
     openapi_extra={
-        "parameters": [_ID, IDEMPOTENCY_KEY],
+        "parameters": [JOB_ID, IDEMPOTENCY_KEY],
         "requestBody": json_request(reference("ReplayRequest"), required=False),
     },
 )
@@ -122,7 +113,7 @@ async def replay_job(request: Request, audit: Audited) -> Response:
     the old job. Another function or other arguments need the scope `enqueue` too.
     """
     changes = read_replay(await read_json(request))
-    old = await _permitted(request)
+    old = await permitted_job(request)
     if changes.keys() & _WHAT_RUNS:
         demand(request, Scope.ENQUEUE, "another function or argument")
     known, function = services(request).engine, changes.get("function", old.function)
@@ -143,7 +134,7 @@ async def replay_job(request: Request, audit: Audited) -> Response:
     responses={
         200: answer("Job", "changed", ["ETag"]),
         **problems(
-            *_BAD_BODY,
+            *BAD_BODY,
             *_NO_JOB,
             "invalid-input",
             "job-not-waiting",
@@ -153,7 +144,7 @@ async def replay_job(request: Request, audit: Audited) -> Response:
         ),
     },
     openapi_extra={
-        "parameters": [_ID, header_parameter("If-Match", "change it only while the job's ETag is this one")],
+        "parameters": [JOB_ID, header_parameter("If-Match", "change it only while the job's ETag is this one")],
         "requestBody": json_request(reference("JobChange")),
     },
 )
@@ -161,7 +152,7 @@ async def replay_job(request: Request, audit: Audited) -> Response:
 async def change_job(request: Request, audit: Audited) -> Response:
     """For a job that is scheduled, queued or waits for its next attempt."""
     change = read_change(await read_json(request))
-    job_id = (await _permitted(request)).id
+    job_id = (await permitted_job(request)).id
     audit.did("job.change", target=job_id, **_given(change))
     wanted = request.headers.get("if-match")
     changed = await services(request).engine.change(
@@ -177,22 +168,15 @@ async def change_job(request: Request, audit: Audited) -> Response:
     status_code=204,
     response_description="deleted",
     responses={204: {"description": "deleted"}, **problems(*_NO_JOB, "job-running", "unavailable")},
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [JOB_ID]},
 )
 @needs(Scope.OPERATE)
 async def delete_job(request: Request, audit: Audited) -> Response:
     """With its input, result and history. One that waits is cancelled; one that runs must be cancelled first."""
-    job = await _permitted(request)
+    job = await permitted_job(request)
     audit.did("job.delete", target=job.id, function=job.function, state=job.state)
     await services(request).engine.delete(job.id)
     return Response(None, 204)
-
-
-async def _permitted(request: Request) -> engine.Job:
-    """The job, when the caller's key is for its function and queue."""
-    job = await services(request).engine.get(request.path_params["job_id"])
-    permit(request, function=job.function, queue=job.queue)
-    return job
 
 
 async def _permit_holder(request: Request, conflict: engine.UniqueConflict) -> None:
@@ -206,7 +190,7 @@ async def _permit_holder(request: Request, conflict: engine.UniqueConflict) -> N
 
 
 def _enqueued(job: engine.Job) -> Response:
-    headers = {"location": f"/v1/jobs/{job.id}", **({} if job.done else _SOON), **(REPLAYED if job.replayed else {})}
+    headers = {"location": f"/v1/jobs/{job.id}", **({} if job.done else SOON), **(REPLAYED if job.replayed else {})}
     return json_response(present_job(job), 200 if job.deduplicated else 202, headers)
 
 

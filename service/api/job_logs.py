@@ -1,8 +1,6 @@
 """What a job's function has logged, and what it logs until it is done."""
 
-import asyncio
 import re
-from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -10,24 +8,20 @@ from starlette.responses import Response
 
 from service import engine
 from service.api import shapes
-from service.api.access import caller, needs, permit
-from service.api.event_frames import NDJSON, SSE, Frames, accepts
-from service.api.paging import LIST_PARAMETERS, bad_parameter, encode_cursor, read_cursor, read_limit
+from service.api.access import needs
+from service.api.job_stream import follow_job, list_or_stream, wants_stream
+from service.api.one_job import FRESH, JOB_ID, permitted_job
+from service.api.paging import LIST_PARAMETERS, bad_cursor, encode_cursor, read_cursor, read_limit, read_number
 from service.api.presenting import json_response
-from service.api.routing import header_parameter, path_parameter, problems, query_parameter, reference, router
+from service.api.routing import header_parameter, query_parameter, router
 from service.api.services import services
-from service.api.streams import Streaming, stream_answer
 from service.engine import Event, Job
 
 job_logs = router("jobs")
 
-_FRESH: Final = {"cache-control": "no-cache"}
 _AT_ONCE: Final = 200
-_AGAIN: Final = 0.5
 _NUMBER: Final = re.compile(r"\d{1,12}")
 _ID: Final = re.compile(r"log_(.+)-(\d{1,12})")
-_ANSWER: Final = stream_answer("Event", "what was logged; as a stream, also what is logged until the job is done")
-_ANSWER["content"]["application/json"] = {"schema": reference("LogList")}
 
 
 @job_logs.get(
@@ -35,13 +29,10 @@ _ANSWER["content"]["application/json"] = {"schema": reference("LogList")}
     operation_id="get_job_logs",
     summary="Read what a job logs",
     response_description="lines, the oldest first",
-    responses={
-        200: _ANSWER,
-        **problems("job-not-found", "job-purged", "validation-failed", "too-many-streams", "unavailable"),
-    },
+    responses=list_or_stream("LogList", "what was logged; as a stream, also what is logged until the job is done"),
     openapi_extra={
         "parameters": [
-            path_parameter("job_id", "id of the job"),
+            JOB_ID,
             *LIST_PARAMETERS,
             query_parameter("after", "the lines that follow this number", {"type": "integer", "minimum": 0}),
             header_parameter("Last-Event-ID", "of a stream: go on after the line with this id"),
@@ -55,15 +46,10 @@ async def get_job_logs(request: Request) -> Response:
     With `Accept: text/event-stream` or `application/x-ndjson` each is an event `job.log`, new ones follow within a
     quarter of a second, and the stream ends when the job is done. Where lines were dropped, `stream.reset` says so.
     """
-    known = services(request)
-    job = await known.engine.get(request.path_params["job_id"])
-    permit(request, function=job.function, queue=job.queue)
-    if not (accepts(request, SSE) or accepts(request, NDJSON)):
-        return json_response(await _page(request, known.engine, job), headers=_FRESH)
-    async with AsyncExitStack() as opened:
-        opened.enter_context(known.streams.one_more(caller(request).id))
-        source = _Following(known.engine, job, _place(request, job))
-        return Streaming(request, source, Frames(), opened.pop_all())
+    job, known = await permitted_job(request), services(request).engine
+    if wants_stream(request):
+        return await follow_job(request, job, _Lines(known, _place(request, job)))
+    return json_response(await _page(request, known, job), headers=FRESH)
 
 
 async def recent_lines(known: engine.Engine, job: Job) -> list[shapes.LogLine]:
@@ -85,7 +71,7 @@ def present_line(line: engine.LogLine) -> shapes.LogLine:
 async def _page(request: Request, known: engine.Engine, job: Job) -> shapes.LogList:
     limit, cursor = read_limit(request), read_cursor(request)
     if cursor is not None and not _NUMBER.fullmatch(cursor):
-        raise bad_parameter("cursor", "the next_cursor of an earlier answer, unchanged")
+        raise bad_cursor()
     found = await known.logs(job.id, int(cursor) if cursor is not None else _after(request), limit)
     shown = [present_line(line) for line in found.lines]
     has_more = bool(shown) and shown[-1]["number"] < found.total
@@ -98,10 +84,7 @@ async def _page(request: Request, known: engine.Engine, job: Job) -> shapes.LogL
 
 
 def _after(request: Request) -> int:
-    given = request.query_params.get("after", "0")
-    if not (given.isascii() and _NUMBER.fullmatch(given)):
-        raise bad_parameter("after", "the number of a line")
-    return int(given)
+    return read_number(request, "after", 0, least=0)
 
 
 def _place(request: Request, job: Job) -> int:
@@ -110,36 +93,19 @@ def _place(request: Request, job: Job) -> int:
     return int(last[2]) if last is not None and last[1] == job.id else _after(request)
 
 
-class _Following:
-    """The lines of a job, then those that are added. They are read when an event says that there are more."""
+class _Lines:
+    """The lines of a job, those that follow number `after`, then those that are added."""
 
-    def __init__(self, known: engine.Engine, job: Job, after: int) -> None:
-        self.closed: str | None = None
+    def __init__(self, known: engine.Engine, after: int) -> None:
         self._engine = known
-        self._job: Job | None = job
-        self._job_id = job.id
         self._seen = after
 
-    async def take(self, within: float) -> list[Event]:
-        job, self._job = self._job, None
-        if self.closed is not None:
-            return []
-        try:
-            job = job or await self._engine.feed.wait(self._job_id, self._has_news, within)
-            found = await self._engine.logs(self._job_id, self._seen, _AT_ONCE)
-        except engine.Unavailable:
-            await asyncio.sleep(min(within, _AGAIN))
-            return []
-        except (engine.JobNotFound, engine.JobPurged):
-            self.closed = "job-deleted"
-            return []
-        events = self._events(job, found)
-        if self._seen >= found.total:
-            self.closed = "job-done" if job.done else str(engine.Closed.STOPPING) if self._engine.feed.stopped else None
-        return events
-
-    def _has_news(self, job: Job) -> bool:
+    def has_news(self, job: Job) -> bool:
         return job.done or job.log_lines > self._seen
+
+    async def news(self, job: Job) -> tuple[list[Event], bool]:
+        found = await self._engine.logs(job.id, self._seen, _AT_ONCE)
+        return self._events(job, found), self._seen >= found.total
 
     def _events(self, job: Job, found: engine.LogPage) -> list[Event]:
         about = {"job_id": job.id, "function": job.function, "queue": job.queue}

@@ -13,7 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -22,7 +21,8 @@ from starlette.requests import Request
 
 from service import engine
 from service.api.access import caller
-from service.api.problems import Problem, field_problem, json_pointer, summary, validation_problem
+from service.api.problems import Problem, field_problem, json_pointer, summary
+from service.api.validated import validated
 
 _RESERVED: Final = "_"
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -185,10 +185,7 @@ def read_function_job_request(function: str, body: Any, call: "Call") -> engine.
 def _read(model: type[Asked], body: Any, expected: str) -> Asked:
     if not isinstance(body, dict):
         raise field_problem("", expected, "object_type")
-    try:
-        asked = model.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False, include_input=False)) from None
+    asked = validated(model, body)
     refuse_reserved(asked.input)
     return asked
 

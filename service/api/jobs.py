@@ -10,26 +10,17 @@ from service import engine
 from service.api.access import needs, permit
 from service.api.conditional import job_tag, names
 from service.api.job_logs import recent_lines
+from service.api.one_job import FRESH, JOB_ID, SOON
+from service.api.paging import bad_parameter
 from service.api.prefer import PREFER, applied, unless_gone, wanted_wait
 from service.api.presenting import INCLUDES, json_response, present_job
-from service.api.problems import Problem, summary
-from service.api.routing import (
-    answer,
-    header_parameter,
-    path_parameter,
-    problems,
-    query_parameter,
-    router,
-)
+from service.api.routing import answer, header_parameter, problems, query_parameter, router
 from service.api.services import services
 
 jobs = router("jobs")
 
 _LOGS: Final = "logs"
 _INCLUDES: Final = frozenset({*INCLUDES, _LOGS})
-_SOON: Final = {"retry-after": "1"}
-_FRESH: Final = {"cache-control": "no-cache"}
-_ID: Final = path_parameter("job_id", "id of the job")
 
 
 @jobs.get(
@@ -44,7 +35,7 @@ _ID: Final = path_parameter("job_id", "id of the job")
     },
     openapi_extra={
         "parameters": [
-            _ID,
+            JOB_ID,
             query_parameter(
                 "include",
                 "members to add, separated by commas",
@@ -66,7 +57,7 @@ async def get_job(request: Request) -> Response:
     known = request.headers.get("if-none-match")
     wait = wanted_wait(request)
     job = await _awaited(request, wait, lambda job: job.done or not (known is None or names(known, job_tag(job))))
-    headers = {**_FRESH, **({} if job.done else _SOON), **applied(wait), "etag": job_tag(job)}
+    headers = {**FRESH, **({} if job.done else SOON), **applied(wait), "etag": job_tag(job)}
     if names(known, headers["etag"]):
         return Response(None, 304, headers)
     shown = present_job(job, include - {_LOGS})
@@ -93,16 +84,16 @@ async def get_job(request: Request) -> Response:
             "unavailable",
         ),
     },
-    openapi_extra={"parameters": [_ID, PREFER]},
+    openapi_extra={"parameters": [JOB_ID, PREFER]},
 )
 @needs(engine.Scope.READ)
 async def get_job_result(request: Request) -> Response:
     """A job that ended without a result answers 409 with its error. `Prefer: wait=N` waits until it is done."""
     wait = wanted_wait(request)
     job = await _awaited(request, wait, lambda job: job.done)
-    headers = {**_FRESH, **applied(wait)}
+    headers = {**FRESH, **applied(wait)}
     if not job.done:
-        return json_response(present_job(job), 202, {**headers, **_SOON})
+        return json_response(present_job(job), 202, {**headers, **SOON})
     return json_response(engine.result_of(job), headers=headers)
 
 
@@ -125,5 +116,4 @@ def _include(request: Request) -> frozenset[str]:
     asked = frozenset(part for part in given.split(",") if part)
     if asked <= _INCLUDES:
         return asked
-    detail = f"a comma-separated list of {', '.join(sorted(_INCLUDES))}"
-    raise Problem("validation-failed", summary(1), [{"parameter": "include", "detail": detail, "type": "enum"}])
+    raise bad_parameter("include", f"a comma-separated list of {', '.join(sorted(_INCLUDES))}", "enum")

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service import engine
 from service.api.job_request import Span, Word
-from service.api.problems import Problem, field_problem, validation_problem
+from service.api.problems import Problem, field_problem
+from service.api.validated import validated
 
 Pattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:*?-]{1,128}$")]
 
@@ -33,10 +34,7 @@ def read_key_request(body: Any, maker: engine.AccessKey | None, maker_id: str) -
     """What the engine is asked for. Raises Problem, also when the key would give more than its maker's own."""
     if not isinstance(body, dict):
         raise field_problem("", 'the body is a JSON object such as {"name": "…", "scopes": ["read"]}', "object_type")
-    try:
-        asked = KeyRequest.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False, include_input=False)) from None
+    asked = validated(KeyRequest, body)
     if maker is not None:
         _refuse_more_than(maker, asked)
     return engine.KeyRequest(

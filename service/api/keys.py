@@ -14,7 +14,7 @@ from service.api.door import LOCAL
 from service.api.key_request import lies_within, read_key_request
 from service.api.paging import LIST_PARAMETERS, page
 from service.api.presenting import json_response
-from service.api.problems import Problem
+from service.api.problems import BAD_BODY, Problem
 from service.api.routing import answer, injected_router, json_request, path_parameter, problems, reference
 from service.api.services import services
 
@@ -32,15 +32,7 @@ _FRESH: Final = {"cache-control": "no-store"}
     response_description="made; `token` is shown now and never again",
     responses={
         201: answer("NewKey", "made; `token` is shown now and never again", ["Location"]),
-        **problems(
-            "malformed-json",
-            "body-too-large",
-            "unsupported-media-type",
-            "validation-failed",
-            "invalid-input",
-            "beyond-own-key",
-            "unavailable",
-        ),
+        **problems(*BAD_BODY, "invalid-input", "beyond-own-key", "unavailable"),
     },
     openapi_extra={"requestBody": json_request(reference("KeyRequest"))},
 )

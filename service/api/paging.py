@@ -4,7 +4,7 @@ import base64
 import binascii
 import itertools
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from service.api.routing import query_parameter
 
 DEFAULT_LIMIT: Final = 50
 LARGEST_LIMIT: Final = 500
-_LONGEST_NUMBER: Final = 9
+_LONGEST_NUMBER: Final = 12
 
 LIST_PARAMETERS: Final = [
     query_parameter(
@@ -32,20 +32,28 @@ def page(request: Request, items: Mapping[str, Any], *, descending: bool = False
     beyond = operator.lt if descending else operator.gt
     rest = items if after is None else {key: item for key, item in items.items() if beyond(key, after)}
     chosen = dict(itertools.islice(rest.items(), limit))
-    has_more = len(rest) > len(chosen)
-    return {
-        "data": list(chosen.values()),
-        "next_cursor": encode_cursor(next(reversed(chosen))) if has_more else None,
-        "has_more": has_more,
-    }
+    return envelope(list(chosen.values()), next(reversed(chosen)) if len(rest) > len(chosen) else None)
+
+
+def envelope(data: Sequence[Any], last: str | None = None) -> dict[str, Any]:
+    """A page as it is answered. `last`: the key with which it ends, when there is more behind it."""
+    more = last is not None
+    return {"data": data, "next_cursor": encode_cursor(last) if more else None, "has_more": more}
 
 
 def read_limit(request: Request) -> int:
     """How many are asked for. Raises Problem."""
-    given = request.query_params.get("limit", str(DEFAULT_LIMIT))
-    if not (given.isascii() and given.isdigit() and len(given) <= _LONGEST_NUMBER and int(given) > 0):
-        raise bad_parameter("limit", "a whole number from 1")
-    return min(int(given), LARGEST_LIMIT)
+    return min(read_number(request, "limit", DEFAULT_LIMIT, least=1), LARGEST_LIMIT)
+
+
+def read_number(request: Request, parameter: str, default: int, *, least: int, most: int | None = None) -> int:
+    """The whole number that a query parameter gives. Raises Problem."""
+    given = request.query_params.get(parameter, str(default))
+    if given.isascii() and given.isdigit() and len(given) <= _LONGEST_NUMBER:
+        number = int(given)
+        if number >= least and (most is None or number <= most):
+            return number
+    raise bad_parameter(parameter, f"a whole number from {least}" + ("" if most is None else f" to {most}"))
 
 
 def read_cursor(request: Request) -> str | None:
@@ -56,7 +64,7 @@ def read_cursor(request: Request) -> str | None:
     try:
         return base64.b64decode(given.encode(), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise bad_parameter("cursor", "the next_cursor of an earlier answer, unchanged") from None
+        raise bad_cursor() from None
 
 
 def encode_cursor(key: str) -> str:
@@ -64,6 +72,11 @@ def encode_cursor(key: str) -> str:
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def bad_parameter(parameter: str, detail: str) -> Problem:
+def bad_cursor() -> Problem:
+    """For a `cursor` that no answer of ours has given."""
+    return bad_parameter("cursor", "the next_cursor of an earlier answer, unchanged")
+
+
+def bad_parameter(parameter: str, detail: str, type_: str = "value_error") -> Problem:
     """The common case of one query parameter that does not fit."""
-    return Problem("validation-failed", summary(1), [{"parameter": parameter, "detail": detail, "type": "value_error"}])
+    return Problem("validation-failed", summary(1), [{"parameter": parameter, "detail": detail, "type": type_}])

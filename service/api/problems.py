@@ -40,12 +40,13 @@ class Kind:
 
 _ASK_STATE = "GET the job to see its state."
 _WRONG_KEY = 'Bearer error="invalid_token"'
+_INTERNAL = Kind(500, "internal-error", "Internal error", "Report it with the request_id.")
 _NOT_ALLOWED = Kind(403, "not-allowed", "The key is for other functions or queues", "Use a key that lists this one.")
 _RETRY_IT = "POST /v1/jobs/{id}/retry runs it again under the same id."
 
 ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType(
     {
-        engine.ArqadeError: Kind(500, "internal-error", "Internal error", "Report it with the request_id."),
+        engine.ArqadeError: _INTERNAL,
         engine.InvalidInput: Kind(
             422,
             "invalid-input",
@@ -120,7 +121,7 @@ ENGINE_ERRORS: Final[Mapping[type[engine.ArqadeError], Kind]] = MappingProxyType
         engine.SecretMissing: Kind(
             503, "secret-missing", "Sensitive arguments cannot be taken", "Set ARQADE_SECRET, in API and workers alike."
         ),
-        engine.NoEngine: Kind(500, "internal-error", "Internal error", "Report it with the request_id."),
+        engine.NoEngine: _INTERNAL,
         engine.StaleLease: Kind(409, "stale-lease", "Another attempt owns the job", _ASK_STATE),
         engine.WorkerNotFound: Kind(
             404, "worker-not-found", "No such worker", "Workers are forgotten soon after they end."
@@ -165,13 +166,16 @@ EDGE: Final[Mapping[str, Kind]] = MappingProxyType(
             Kind(429, "rate-limited", "Too many requests", "ARQADE_RATE_LIMIT sets how many a key may make.", 1),
             Kind(429, "too-many-streams", "Too many streams", "ARQADE_MAX_STREAMS sets how many may be open.", 5),
             Kind(429, "too-many-failures", "Too many wrong keys", "Wait, and send a key that is valid.", 1),
-            Kind(500, "internal-error", "Internal error", "Report it with the request_id."),
+            _INTERNAL,
             Kind(503, "not-ready", "Not ready", "`checks` says what is missing.", 1),
             Kind(507, "insufficient-storage", "The disk is nearly full", "Free space below ARQADE_DATA_DIR."),
         )
     }
 )
 """Problems that are born at the edge, by code."""
+
+BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
+"""What reading a JSON body may end in, by code."""
 
 
 class Problem(Exception):  # named as in RFC 9457

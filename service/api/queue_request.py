@@ -1,15 +1,14 @@
 """The bodies of what can be done to a queue."""
 
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 
 from service.api.bodies import read_json
 from service.api.job_request import Reason
-from service.api.problems import field_problem, validation_problem
-
-Body = TypeVar("Body", bound=BaseModel)
+from service.api.problems import field_problem
+from service.api.validated import Model, validated_or_empty
 
 
 class PauseRequest(BaseModel):
@@ -37,13 +36,9 @@ class PurgeRequest(BaseModel):
     confirm: Annotated[str, Field(max_length=128)]
 
 
-async def read_body(request: Request, shape: type[Body]) -> Body:
+async def read_body(request: Request, shape: type[Model]) -> Model:
     """The body as `shape`; none is the same as an empty object. Raises Problem with pointers."""
-    body = await read_json(request)
-    try:
-        return shape.model_validate({} if body is None else body)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False, include_input=False)) from None
+    return validated_or_empty(shape, await read_json(request))
 
 
 async def read_purge(request: Request, queue: str) -> None:

@@ -11,7 +11,7 @@ from service.api.access import caller, needs, permit
 from service.api.audit import Audited
 from service.api.paging import LIST_PARAMETERS, page
 from service.api.presenting import json_response
-from service.api.problems import Problem
+from service.api.problems import BAD_BODY, Problem
 from service.api.queue_request import PauseRequest, QueueChange, read_body, read_purge
 from service.api.routing import answer, injected_router, json_request, path_parameter, problems, reference
 from service.api.services import services
@@ -20,10 +20,9 @@ from service.engine import Scope
 queues = injected_router("queues")
 
 _NAME: Final = path_parameter("queue", "name of the queue")
-_BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
 _STEERED: Final = {
     200: answer("Queue", "as it is now"),
-    **problems(*_BAD_BODY, "invalid-input", "unavailable"),
+    **problems(*BAD_BODY, "invalid-input", "unavailable"),
 }
 
 
@@ -122,7 +121,7 @@ async def resume_queue(request: Request, audit: Audited) -> Response:
     response_description="purged",
     responses={
         200: answer("Purged", "purged"),
-        **problems(*_BAD_BODY, "invalid-input", "unavailable"),
+        **problems(*BAD_BODY, "invalid-input", "unavailable"),
     },
     openapi_extra=_body("PurgeRequest", required=True),
 )

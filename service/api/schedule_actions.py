@@ -1,60 +1,60 @@
 """What can be done to a schedule that exists, and what is known of its ticks."""
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.access import needs
 from service.api.audit import Audited
+from service.api.one_job import SOON
+from service.api.paging import envelope
 from service.api.presenting import json_response, present_job
-from service.api.routing import answer, injected_router, path_parameter, problems
-from service.api.schedule_answers import COUNT, present_fire, read_count, schedule_answer, ticks_answer
+from service.api.routing import answer, injected_router, problems
+from service.api.schedule_answers import COUNT, SCHEDULE_ID, present_fire, read_count, schedule_answer, ticks_answer
 from service.api.schedule_request import known_schedule
 from service.api.services import services
 from service.engine import Scope
 
 schedule_actions = injected_router("schedules")
 
-_ID: Final = path_parameter("schedule_id", "id of the schedule")
-_STEERED: Final = {
-    200: answer("Schedule", "as it is now", ["ETag"]),
-    **problems("schedule-not-found", "unavailable"),
+_STEERING: Final[dict[str, Any]] = {
+    "response_description": "as it is now",
+    "responses": {
+        200: answer("Schedule", "as it is now", ["ETag"]),
+        **problems("schedule-not-found", "unavailable"),
+    },
+    "openapi_extra": {"parameters": [SCHEDULE_ID]},
 }
+"""What pausing and resuming have in common."""
 
 
 @schedule_actions.post(
     "/v1/schedules/{schedule_id}/pause",
     operation_id="pause_schedule",
     summary="Pause a schedule",
-    response_description="as it is now",
-    responses=_STEERED,
-    openapi_extra={"parameters": [_ID]},
+    **_STEERING,
 )
 @needs(Scope.OPERATE)
 async def pause_schedule(request: Request, audit: Audited) -> Response:
     """It fires no more; safe to repeat. Works for those declared in code too."""
     known = await known_schedule(request)
     audit.did("schedule.pause", target=known.id)
-    paused = await services(request).engine.schedules.pause(known.id)
-    return schedule_answer(paused)
+    return schedule_answer(await services(request).engine.schedules.pause(known.id))
 
 
 @schedule_actions.post(
     "/v1/schedules/{schedule_id}/resume",
     operation_id="resume_schedule",
     summary="Resume a schedule",
-    response_description="as it is now",
-    responses=_STEERED,
-    openapi_extra={"parameters": [_ID]},
+    **_STEERING,
 )
 @needs(Scope.OPERATE)
 async def resume_schedule(request: Request, audit: Audited) -> Response:
     """From its next tick on: what came during the pause is not made up for. Safe to repeat."""
     known = await known_schedule(request)
     audit.did("schedule.resume", target=known.id)
-    resumed = await services(request).engine.schedules.resume(known.id)
-    return schedule_answer(resumed)
+    return schedule_answer(await services(request).engine.schedules.resume(known.id))
 
 
 @schedule_actions.post(
@@ -74,7 +74,7 @@ async def resume_schedule(request: Request, audit: Audited) -> Response:
             "unavailable",
         ),
     },
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [SCHEDULE_ID]},
 )
 @needs(Scope.OPERATE)
 async def trigger_schedule(request: Request, audit: Audited) -> Response:
@@ -83,7 +83,7 @@ async def trigger_schedule(request: Request, audit: Audited) -> Response:
     audit.did("schedule.trigger", target=known.id)
     job = await jobs.enqueue(await jobs.schedules.job_of(known.id))
     audit.add(job_id=job.id)
-    return json_response(present_job(job), 202, {"location": f"/v1/jobs/{job.id}", "retry-after": "1"})
+    return json_response(present_job(job), 202, {"location": f"/v1/jobs/{job.id}", **SOON})
 
 
 @schedule_actions.get(
@@ -95,7 +95,7 @@ async def trigger_schedule(request: Request, audit: Audited) -> Response:
         200: answer("Ticks", "its next ticks, none while it is paused"),
         **problems("schedule-not-found", "validation-failed", "unavailable"),
     },
-    openapi_extra={"parameters": [_ID, COUNT]},
+    openapi_extra={"parameters": [SCHEDULE_ID, COUNT]},
 )
 @needs(Scope.READ)
 async def list_upcoming_ticks(request: Request) -> Response:
@@ -110,10 +110,10 @@ async def list_upcoming_ticks(request: Request) -> Response:
     summary="See what became of a schedule's ticks",
     response_description="its last ticks",
     responses={200: answer("FireList", "its last ticks"), **problems("schedule-not-found", "unavailable")},
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [SCHEDULE_ID]},
 )
 @needs(Scope.READ)
 async def list_fires(request: Request) -> Response:
     """Fired, with the job; or skipped, and why."""
     fires = await services(request).engine.schedules.fires((await known_schedule(request)).id)
-    return json_response({"data": [present_fire(fire) for fire in fires], "next_cursor": None, "has_more": False})
+    return json_response(envelope([present_fire(fire) for fire in fires]))

@@ -9,27 +9,27 @@ from starlette.responses import Response
 
 from service import engine
 from service.api import shapes
-from service.api.paging import bad_parameter
+from service.api.conditional import schedule_tag
+from service.api.paging import read_number
 from service.api.presenting import json_response
-from service.api.routing import query_parameter
+from service.api.routing import path_parameter, query_parameter
 
+SCHEDULE_ID: Final = path_parameter("schedule_id", "id of the schedule")
+_USUAL: Final = 10
 _MOST: Final = 100
 COUNT: Final = query_parameter(
-    "count", "how many ticks", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": 10}
+    "count", "how many ticks", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": _USUAL}
 )
 
 
 def read_count(request: Request) -> int:
     """How many ticks are asked for. Raises Problem."""
-    given = request.query_params.get("count", "10")
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= _MOST):
-        raise bad_parameter("count", f"a whole number from 1 to {_MOST}")
-    return int(given)
+    return read_number(request, "count", _USUAL, least=1, most=_MOST)
 
 
 def schedule_answer(schedule: engine.Schedule, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A schedule with its ETag."""
-    return json_response(present_schedule(schedule), status, {"etag": f'"{schedule.version}"', **(headers or {})})
+    return json_response(present_schedule(schedule), status, {"etag": schedule_tag(schedule), **(headers or {})})
 
 
 def ticks_answer(ticks: Sequence[int]) -> Response:

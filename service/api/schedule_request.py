@@ -1,23 +1,22 @@
 """The body of a schedule and how it becomes a ScheduleRequest of the engine."""
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 
 from service import engine
 from service.api.access import demand, permit
 from service.api.bodies import read_json
 from service.api.job_request import Duration, Moment, Name, Span, Word
-from service.api.problems import Problem, field_problem, summary, validation_problem
+from service.api.problems import field_problem
 from service.api.redacted import restored
 from service.api.services import services
+from service.api.validated import validated
 
 _DAY: Final = 86_400.0
 _WHAT_RUNS: Final = frozenset({"function", "input", "queue"})
-_ETAG: Final = re.compile(r'"(\d{1,18})"')
 
 
 class ScheduleBody(BaseModel):
@@ -102,18 +101,6 @@ def permit_schedule(request: Request, asked: engine.ScheduleRequest) -> None:
     permit(request, function=asked.function, queue=queue)
 
 
-def read_version(request: Request) -> int | None:
-    """The version that `If-Match` names; None when any will do. Raises Problem."""
-    given = request.headers.get("if-match", "*").strip()
-    if given == "*":
-        return None
-    found = _ETAG.fullmatch(given.removeprefix("W/"))  # a weak one names the same, see conditional.py
-    if found is None:
-        detail = "the ETag of the schedule, as it was answered"
-        raise Problem("validation-failed", summary(1), [{"header": "If-Match", "detail": detail, "type": "etag"}])
-    return int(found[1])
-
-
 async def _object(request: Request) -> dict[str, Any]:
     body = await read_json(request)
     if not isinstance(body, dict):
@@ -122,10 +109,7 @@ async def _object(request: Request) -> dict[str, Any]:
 
 
 def _checked(body: Mapping[str, Any]) -> engine.ScheduleRequest:
-    try:
-        asked = ScheduleBody.model_validate(body)
-    except ValidationError as error:
-        raise validation_problem(error.errors(include_url=False, include_context=False, include_input=False)) from None
+    asked = validated(ScheduleBody, body)
     fields: dict[str, Any] = {name: getattr(asked, name) for name in ScheduleBody.model_fields}
     fields["tags"] = tuple(asked.tags)
     return engine.ScheduleRequest(**fields)

@@ -8,29 +8,28 @@ from starlette.responses import Response
 from service import engine
 from service.api.access import caller, demand, needs
 from service.api.audit import Audited
-from service.api.paging import LIST_PARAMETERS, encode_cursor, read_cursor, read_limit
+from service.api.conditional import read_version
+from service.api.paging import LIST_PARAMETERS, envelope, read_cursor, read_limit
 from service.api.presenting import json_response
-from service.api.routing import (
-    answer,
-    header_parameter,
-    injected_router,
-    json_request,
-    path_parameter,
-    problems,
-    reference,
+from service.api.problems import BAD_BODY
+from service.api.routing import answer, header_parameter, injected_router, json_request, problems, reference
+from service.api.schedule_answers import (
+    COUNT,
+    SCHEDULE_ID,
+    present_schedule,
+    read_count,
+    schedule_answer,
+    ticks_answer,
 )
-from service.api.schedule_answers import COUNT, present_schedule, read_count, schedule_answer, ticks_answer
-from service.api.schedule_request import known_schedule, permit_schedule, read_change, read_schedule, read_version
+from service.api.schedule_request import known_schedule, permit_schedule, read_change, read_schedule
 from service.api.services import services
 from service.engine import Scope
 
 schedules = injected_router("schedules")
 
-_ID: Final = path_parameter("schedule_id", "id of the schedule")
 _IF_MATCH: Final = header_parameter("If-Match", "the ETag that you have seen; 412 when it has changed since")
 _BODY: Final = json_request(reference("ScheduleBody"))
-_BAD_BODY: Final = ("malformed-json", "body-too-large", "unsupported-media-type", "validation-failed")
-_BAD: Final = (*_BAD_BODY, "invalid-input", "function-not-registered", "secret-missing")
+_BAD: Final = (*BAD_BODY, "invalid-input", "function-not-registered", "secret-missing")
 
 
 @schedules.post(
@@ -67,16 +66,9 @@ async def list_schedules(request: Request) -> Response:
     """Those declared in code too. A page may be shorter when the key is not for all of them."""
     limit = read_limit(request)
     found = await services(request).engine.schedules.page(read_cursor(request), limit + 1)
-    may = caller(request).may
-    chosen, has_more = found[:limit], len(found) > limit
-    cursor = encode_cursor(chosen[-1].id) if has_more else None
-    return json_response(
-        {
-            "data": [present_schedule(one) for one in chosen if may(one.request.function, one.request.queue)],
-            "next_cursor": cursor,
-            "has_more": has_more,
-        }
-    )
+    may, chosen = caller(request).may, found[:limit]
+    shown = [present_schedule(one) for one in chosen if may(one.request.function, one.request.queue)]
+    return json_response(envelope(shown, chosen[-1].id if len(found) > limit else None))
 
 
 @schedules.post(
@@ -101,7 +93,7 @@ async def preview_schedule(request: Request) -> Response:
     summary="Get a schedule",
     response_description="the schedule",
     responses={200: answer("Schedule", "the schedule", ["ETag"]), **problems("schedule-not-found", "unavailable")},
-    openapi_extra={"parameters": [_ID]},
+    openapi_extra={"parameters": [SCHEDULE_ID]},
 )
 @needs(Scope.READ)
 async def get_schedule(request: Request) -> Response:
@@ -121,7 +113,7 @@ _CHANGED: Final = {
     summary="Replace a schedule",
     response_description="as it is now",
     responses=_CHANGED,
-    openapi_extra={"parameters": [_ID, _IF_MATCH], "requestBody": _BODY},
+    openapi_extra={"parameters": [SCHEDULE_ID, _IF_MATCH], "requestBody": _BODY},
 )
 @needs(Scope.OPERATE)
 async def replace_schedule(request: Request, audit: Audited) -> Response:
@@ -131,7 +123,8 @@ async def replace_schedule(request: Request, audit: Audited) -> Response:
     """
     demand(request, Scope.ENQUEUE, "a schedule's job")
     known = await known_schedule(request)
-    return await _replace(request, audit, known, await read_schedule(request, known.request))
+    asked = await read_schedule(request, known.request)
+    return await _replace(request, audit, known, asked, read_version(request, known))
 
 
 @schedules.patch(
@@ -141,7 +134,7 @@ async def replace_schedule(request: Request, audit: Audited) -> Response:
     response_description="as it is now",
     responses=_CHANGED,
     openapi_extra={
-        "parameters": [_ID, _IF_MATCH],
+        "parameters": [SCHEDULE_ID, _IF_MATCH],
         "requestBody": json_request({"type": "object", "examples": [{"every": "5m"}, {"cron": None, "every": 60}]}),
     },
 )
@@ -151,13 +144,22 @@ async def change_schedule(request: Request, audit: Audited) -> Response:
 
     Another function, input or queue needs the scope `enqueue` too. `[redacted]` for what is not shown leaves it.
     """
-    known = await known_schedule(request)
-    return await _replace(request, audit, known, await read_change(request, known.request))
+    while True:
+        known = await known_schedule(request)
+        asked = await read_change(request, known.request)
+        wanted = read_version(request, known)
+        try:
+            return await _replace(request, audit, known, asked, known.version if wanted is None else wanted)
+        except engine.ScheduleChanged as error:
+            if wanted is not None:
+                raise
+            audit.raised(error)  # what is left out stays as somebody has changed it meanwhile
 
 
-async def _replace(request: Request, audit: Audited, known: engine.Schedule, asked: engine.ScheduleRequest) -> Response:
+async def _replace(
+    request: Request, audit: Audited, known: engine.Schedule, asked: engine.ScheduleRequest, version: int | None
+) -> Response:
     permit_schedule(request, asked)
-    version = read_version(request)
     audit.did("schedule.change", target=known.id, function=asked.function)
     changed = await services(request).engine.schedules.replace(known.id, asked, version)
     names = engine.ScheduleRequest.__dataclass_fields__
@@ -176,12 +178,13 @@ async def _replace(request: Request, audit: Audited, known: engine.Schedule, ask
         204: {"description": "deleted; its jobs stay"},
         **problems("schedule-not-found", "declared-in-code", "schedule-changed", "validation-failed", "unavailable"),
     },
-    openapi_extra={"parameters": [_ID, _IF_MATCH]},
+    openapi_extra={"parameters": [SCHEDULE_ID, _IF_MATCH]},
 )
 @needs(Scope.OPERATE)
 async def delete_schedule(request: Request, audit: Audited) -> Response:
     """Jobs that it has enqueued go on."""
-    known, version = await known_schedule(request), read_version(request)
+    known = await known_schedule(request)
+    version = read_version(request, known)
     audit.did("schedule.delete", target=known.id, function=known.request.function)
     await services(request).engine.schedules.delete(known.id, version)
     return Response(None, 204)

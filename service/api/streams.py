@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.door import bearer_token
 from service.api.event_frames import NDJSON, SSE, Frames, form_of
 from service.api.prefer import unless_gone
+from service.api.routing import reference
 from service.api.services import services
 from service.api.throttle import Throttle
 from service.engine import Event, KeyExpired, KeyInvalid, Unavailable
@@ -118,5 +119,4 @@ class Streaming(Response):
 
 def stream_answer(shape: str, description: str) -> dict[str, Any]:
     """For OpenAPI: an answer that is a stream of that shape, in both of its forms."""
-    schema = {"$ref": f"#/components/schemas/{shape}"}
-    return {"description": description, "content": {media: {"schema": schema} for media in (SSE, NDJSON)}}
+    return {"description": description, "content": {media: {"schema": reference(shape)} for media in (SSE, NDJSON)}}

@@ -1,6 +1,6 @@
 """Workers: who is there, and telling one to take a break, to go on or to stop."""
 
-from typing import Final
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,10 +19,16 @@ from service.engine import Order, Scope
 workers = injected_router("workers")
 
 _ID: Final = path_parameter("worker_id", "id of the worker")
-_TOLD: Final = {
-    202: answer("Worker", "told; as it last said of itself"),
-    **problems("worker-not-found", "unavailable"),
+_TELLING: Final[dict[str, Any]] = {
+    "status_code": 202,
+    "response_description": "told; as it last said of itself",
+    "responses": {
+        202: answer("Worker", "told; as it last said of itself"),
+        **problems("worker-not-found", "unavailable"),
+    },
+    "openapi_extra": {"parameters": [_ID]},
 }
+"""What the calls that tell a worker something have in common."""
 
 
 @workers.get(
@@ -66,10 +72,7 @@ async def get_worker(request: Request) -> Response:
     "/v1/workers/{worker_id}/drain",
     operation_id="drain_worker",
     summary="Tell a worker to finish what it runs and end",
-    status_code=202,
-    response_description="told; as it last said of itself",
-    responses=_TOLD,
-    openapi_extra={"parameters": [_ID]},
+    **_TELLING,
 )
 @needs(Scope.OPERATE)
 async def drain_worker(request: Request, audit: Audited) -> Response:
@@ -82,10 +85,7 @@ async def drain_worker(request: Request, audit: Audited) -> Response:
     "/v1/workers/{worker_id}/quiet",
     operation_id="quiet_worker",
     summary="Tell a worker to take no new jobs",
-    status_code=202,
-    response_description="told; as it last said of itself",
-    responses=_TOLD,
-    openapi_extra={"parameters": [_ID]},
+    **_TELLING,
 )
 @needs(Scope.OPERATE)
 async def quiet_worker(request: Request, audit: Audited) -> Response:
@@ -97,10 +97,7 @@ async def quiet_worker(request: Request, audit: Audited) -> Response:
     "/v1/workers/{worker_id}/unquiet",
     operation_id="unquiet_worker",
     summary="Tell a worker to take jobs again",
-    status_code=202,
-    response_description="told; as it last said of itself",
-    responses=_TOLD,
-    openapi_extra={"parameters": [_ID]},
+    **_TELLING,
 )
 @needs(Scope.OPERATE)
 async def unquiet_worker(request: Request, audit: Audited) -> Response:
@@ -114,12 +111,9 @@ async def _tell(request: Request, audit: Audited, order: Order) -> Response:
     if who.functions or who.queues:
         raise Problem("not-allowed", "the key is for some functions or queues only, and a worker serves more")
     worker = await known.get(request.path_params["worker_id"])
-    audit.did(_ACTIONS[order], target=worker.id, host=worker.host, pid=worker.pid)
+    audit.did(f"worker.{order}", target=worker.id, host=worker.host, pid=worker.pid)
     await known.tell(worker.id, order)
     return json_response(present_worker(worker, who), 202)
-
-
-_ACTIONS: Final = {Order.DRAIN: "worker.drain", Order.QUIET: "worker.quiet", Order.UNQUIET: "worker.unquiet"}
 
 
 def present_worker(worker: engine.WorkerInfo, who: engine.Caller) -> shapes.Worker:
