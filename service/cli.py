@@ -29,7 +29,7 @@ LATE: Final[Mapping[str, str]] = {
 }
 """Commands in modules of service/commands that are loaded when they are used, and what `--help` says of them."""
 
-_FOLDER = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _show_version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -66,7 +66,12 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "--port", default=8000, show_default=True, envvar="ARQADE_PORT", help="If it is taken, the next free one."
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8000,
+    show_default=True,
+    envvar="ARQADE_PORT",
+    help="If it is taken, the next free one.",
 )
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: data lives in a temporary folder.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Restart when a file in jobs/ changes.")
@@ -83,11 +88,11 @@ def dev(port: int, *, ephemeral: bool, reload: bool) -> None:
 
 
 @main.command()
-@click.argument("file", type=_FOLDER, required=False)
+@click.argument("file", type=_FILE, required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the job's result as it is.")
 def demo(file: Path | None, *, as_json: bool) -> None:
     """Summarise a CSV file (default: one that comes along) with a real job on a real worker."""
-    from service.dev.calls import CallError
+    from service.commands.ending import end_with
     from service.dev.command import STACK_ERRORS, cancel_on_signal
     from service.dev.demo import SHIPPED, demonstrate
     from service.dev.running import default_folder
@@ -98,9 +103,7 @@ def demo(file: Path | None, *, as_json: bool) -> None:
         return await demonstrate(file or SHIPPED, Options(default_folder(), reload=False), as_json=as_json)
 
     try:
-        sys.exit(_run(run()))
-    except CallError as error:
-        _fail(str(error), error.code)
+        end_with(run())
     except STACK_ERRORS as error:
         _fail(str(error))
 
@@ -151,10 +154,10 @@ def _run(calling: Coroutine[Any, Any, Any]) -> Any:
         _fail("stopped before it was done")
 
 
-def _fail(text: str, code: int = 1) -> NoReturn:
+def _fail(text: str) -> NoReturn:
     from service.commands.ending import fail
 
-    fail(text, code)
+    fail(text)
 
 
 def _server(settings: "Settings") -> "uvicorn.Server":
@@ -179,9 +182,16 @@ def _server(settings: "Settings") -> "uvicorn.Server":
     return uvicorn.Server(config)
 
 
+def _heard(number: int, frame: object) -> None:
+    """Nothing is left to do."""
+
+
 def _serve(server: "uvicorn.Server", fd: int | None) -> None:
+    import signal
     import socket
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises it again when it has stopped; that was all of it
+        signal.signal(number, _heard)
     try:
         server.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     except SystemExit as end:  # uvicorn's code for a failed start means something else here

@@ -1,6 +1,6 @@
 """`arqade doctor`: what is wrong with an installation, each thing with its fix."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -175,7 +175,7 @@ def _keys(facts: Facts) -> Finding:
     return Finding("keys", f"{there_are}, and that is {needed} at {facts.host}", fix)
 
 
-def _named(names: Any) -> str:
+def _named(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - _MOST_NAMED} more" if len(listed) > _MOST_NAMED else ""
     return ", ".join(listed[:_MOST_NAMED]) + more

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import sys
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import click
 
 from service.commands.ending import end_with
-from service.commands.output import JSON_FLAG, Fields, print_json, print_record, print_rows
-from service.dev.calls import CallError, Exit, api, call, exit_code, listed, segment, streamed, watch_job
+from service.commands.output import JSON_FLAG, print_json, print_record, print_rows
+from service.commands.showing import show
+from service.dev.calls import CallError, Exit, Fields, api, exit_code, followed, listed, segment, watch_job
 
 _SAME: Final = frozenset({"job_id", "function", "queue"})
 _ID: Final = click.argument("job_id")
@@ -25,7 +26,7 @@ def job() -> None:
 @JSON_FLAG
 def get(job_id: str, *, as_json: bool) -> None:
     """Print a job."""
-    end_with(_show("GET", f"/v1/jobs/{segment(job_id)}", as_json=as_json))
+    end_with(show("GET", f"/v1/jobs/{segment(job_id)}", as_json=as_json))
 
 
 @job.command()
@@ -44,7 +45,7 @@ def wait(job_id: str, timeout: float | None, *, as_json: bool) -> None:
 def cancel(job_id: str, reason: str | None, *, as_json: bool) -> None:
     """Cancel a job: a waiting one at once, a running one by asking its worker."""
     body = {"reason": reason} if reason else {}
-    end_with(_show("POST", f"/v1/jobs/{segment(job_id)}/cancel", as_json=as_json, json=body))
+    end_with(show("POST", f"/v1/jobs/{segment(job_id)}/cancel", as_json=as_json, json=body))
 
 
 @job.command()
@@ -52,7 +53,7 @@ def cancel(job_id: str, reason: str | None, *, as_json: bool) -> None:
 @JSON_FLAG
 def retry(job_id: str, *, as_json: bool) -> None:
     """Run a job that failed, was cancelled or expired again, under the same id."""
-    end_with(_show("POST", f"/v1/jobs/{segment(job_id)}/retry", as_json=as_json))
+    end_with(show("POST", f"/v1/jobs/{segment(job_id)}/retry", as_json=as_json))
 
 
 @job.command()
@@ -62,7 +63,7 @@ def retry(job_id: str, *, as_json: bool) -> None:
 def replay(job_id: str, change: str | None, *, as_json: bool) -> None:
     """Enqueue a new job like this one."""
     body = json_object(change, "--change") if change else {}
-    end_with(_show("POST", f"/v1/jobs/{segment(job_id)}/replay", as_json=as_json, json=body))
+    end_with(show("POST", f"/v1/jobs/{segment(job_id)}/replay", as_json=as_json, json=body))
 
 
 @job.command()
@@ -83,22 +84,15 @@ def logs(job_id: str, *, follow: bool, as_json: bool) -> None:
     end_with(_logs(f"/v1/jobs/{segment(job_id)}/logs", follow=follow, as_json=as_json))
 
 
-async def _show(method: str, path: str, *, as_json: bool, **request: Any) -> Exit:
-    async with api() as client:
-        shown = cast("Fields", (await call(client, method, path, **request)).json())
-    print_json(shown) if as_json else print_record(shown)
-    return Exit.OK
-
-
 async def _wait(job_id: str, *, timeout: float | None, as_json: bool) -> Exit:  # noqa: ASYNC109  # it is the user's
     seen = await finished(job_id, timeout=timeout)
     print_json(seen) if as_json else print_record(seen)
     return exit_code(seen)
 
 
-async def finished(job_id: str, *, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109  # it is the user's
+async def finished(job_id: str, *, timeout: float | None) -> Fields:  # noqa: ASYNC109  # it is the user's
     """The job when it is done. Raises CallError, also after `timeout` seconds."""
-    seen: dict[str, Any] = {}
+    seen: Fields = {}
     try:
         async with asyncio.timeout(timeout), api() as client:
             async for now in watch_job(client, job_id):
@@ -113,14 +107,13 @@ async def _events(path: str, *, follow: bool, as_json: bool) -> Exit:
         if not follow:
             _print_events(await listed(client, path), as_json=as_json)
             return Exit.OK
-        async for event in streamed(client, path):
-            if event["type"] != "stream.closed":  # about the stream, not about the job
-                _print_events([event], as_json=as_json)
-                sys.stdout.flush()
+        async for event in followed(client, path):
+            _print_events([event], as_json=as_json)
+            sys.stdout.flush()
     return Exit.OK
 
 
-def _print_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print_events(found: list[Fields], *, as_json: bool) -> None:
     if as_json:
         for event in found:
             print_json(event)
@@ -128,7 +121,7 @@ def _print_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
         print_rows(("time", "event", "more"), [(one["timestamp"], one["type"], _more(one["data"])) for one in found])
 
 
-def _more(data: dict[str, Any]) -> dict[str, Any] | None:
+def _more(data: Fields) -> Fields | None:
     """What is not the same in every line."""
     return {name: value for name, value in data.items() if name not in _SAME} or None
 
@@ -138,7 +131,7 @@ async def _logs(path: str, *, follow: bool, as_json: bool) -> Exit:
         if not follow:
             _print_lines(await listed(client, path), as_json=as_json)
             return Exit.OK
-        async for event in streamed(client, path):
+        async for event in followed(client, path):
             if event["type"] == "job.log":
                 data = {name: value for name, value in event["data"].items() if name not in _SAME}
                 _print_lines([{"at": event["timestamp"], **data}], as_json=as_json)
@@ -146,7 +139,7 @@ async def _logs(path: str, *, follow: bool, as_json: bool) -> Exit:
     return Exit.OK
 
 
-def _print_lines(found: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print_lines(found: list[Fields], *, as_json: bool) -> None:
     if as_json:
         for line in found:
             print_json(line)
@@ -155,7 +148,7 @@ def _print_lines(found: list[dict[str, Any]], *, as_json: bool) -> None:
         print_rows(("time", "level", "event", "more"), rows)
 
 
-def json_object(text: str, option: str) -> dict[str, Any]:
+def json_object(text: str, option: str) -> Fields:
     """A JSON object that was given as an option. Raises click.BadParameter."""
     try:
         value: object = json.loads(text)
@@ -163,4 +156,4 @@ def json_object(text: str, option: str) -> dict[str, Any]:
         raise click.BadParameter(f"{option} is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise click.BadParameter(f"{option} is a JSON object")
-    return cast("dict[str, Any]", value)
+    return cast("Fields", value)

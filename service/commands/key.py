@@ -1,14 +1,24 @@
 """`arqade key …`: let callers in, and shut them out."""
 
-from typing import Any
+from typing import Final
 
 import click
 
 from service.commands.ending import end_with
 from service.commands.installation import installation
-from service.commands.output import JSON_FLAG, print_json, print_rows
-from service.dev.calls import CallError, Exit, api, call, listed, segment
+from service.commands.output import JSON_FLAG, print_json
+from service.commands.showing import Table, show_list
+from service.dev.calls import CallError, Exit, Fields, api, call, segment
 from service.engine import Deed, InvalidInput, IssuedKey, KeyRequest, Scope, seconds
+
+_LISTS: Final = ("scopes", "functions", "queues")
+
+
+def _row(one: Fields) -> tuple[object, ...]:
+    return (one["id"], one["name"], *(",".join(one[part]) for part in _LISTS), one["expires_at"], one["last_used_at"])
+
+
+_TABLE: Final = Table(("key", "name", *_LISTS, "expires", "last used"), _row)
 
 
 @click.group()
@@ -62,7 +72,7 @@ def create(
 @JSON_FLAG
 def list_keys(*, as_json: bool) -> None:
     """Print the keys, over HTTP and so with one that has the scope admin."""
-    end_with(_list(as_json=as_json))
+    end_with(show_list("/v1/keys", _TABLE, as_json=as_json))
 
 
 @key.command()
@@ -97,7 +107,7 @@ async def _create(asked: KeyRequest, *, as_json: bool) -> Exit:
     return Exit.OK
 
 
-def _shown(issued: IssuedKey) -> dict[str, Any]:
+def _shown(issued: IssuedKey) -> Fields:
     who, expires = issued.key.caller, issued.key.expires_at
     return {
         "id": issued.key.id,
@@ -108,26 +118,6 @@ def _shown(issued: IssuedKey) -> dict[str, Any]:
         "expires_at": expires.isoformat() if expires else None,
         "token": issued.token,
     }
-
-
-async def _list(*, as_json: bool) -> Exit:
-    async with api() as client:
-        found = await listed(client, "/v1/keys")
-    if as_json:
-        print_json(found)
-        return Exit.OK
-    rows = [
-        (
-            one["id"],
-            one["name"],
-            *(",".join(one[part]) for part in ("scopes", "functions", "queues")),
-            one["expires_at"],
-            one["last_used_at"],
-        )
-        for one in found
-    ]
-    print_rows(("key", "name", "scopes", "functions", "queues", "expires", "last used"), rows)
-    return Exit.OK
 
 
 async def _revoke(key_id: str) -> Exit:

@@ -2,15 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import click
 
+from service.dev.calls import Fields
 from service.dev.printable import printable
-
-Fields = Mapping[str, Any]
-"""A JSON object."""
 
 JSON_FLAG: Final = click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

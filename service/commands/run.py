@@ -9,7 +9,7 @@ from service.commands.ending import end_with
 from service.commands.flags import flag_names, flags_of, given, missing
 from service.commands.job import finished, json_object
 from service.commands.output import JSON_FLAG, print_json, print_record
-from service.dev.calls import CallError, Exit, Fields, api, call, exit_code, segment
+from service.dev.calls import Exit, Fields, api, call, exit_code, no_result, segment
 
 
 def _ours() -> list[click.Option]:
@@ -85,8 +85,7 @@ async def _finish(job_id: str, asked: Mapping[str, Any]) -> Exit:
         print_json(job)
         return exit_code(job)
     if job["state"] != "succeeded":
-        error = job["error"]
-        raise CallError(f"job {job_id} {job['state']}: {error['type']}: {error['message']}", exit_code(job))
+        raise no_result(job)
     async with api() as client:
         print_json((await call(client, "GET", f"/v1/jobs/{job_id}/result")).json())
     return Exit.OK

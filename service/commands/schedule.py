@@ -6,11 +6,24 @@ import click
 
 from service.commands.ending import end_with
 from service.commands.job import json_object
-from service.commands.output import JSON_FLAG, Fields, print_json, print_record, print_rows
-from service.dev.calls import Exit, api, call, listed, segment
+from service.commands.output import JSON_FLAG, print_json, print_rows
+from service.commands.showing import Table, show, show_list
+from service.dev.calls import Exit, Fields, api, call, segment
 
 _ID: Final = click.argument("schedule_id")
-_HEADINGS: Final = ("schedule", "function", "when", "time zone", "next", "")
+
+
+def _row(one: Fields) -> tuple[object, ...]:
+    when = one["cron"] or f"every {one['every']:g} s"
+    zone = one["timezone"] if one["cron"] else None
+    return (one["id"], one["function"], when, zone, one["next_at"], "paused" if one["paused"] else None)
+
+
+_TABLE: Final = Table(("schedule", "function", "when", "time zone", "next", ""), _row)
+_FIRES: Final = Table(
+    ("due", "outcome", "job, or why there is none"),
+    lambda one: (one["due"], one["outcome"], one["job_id"] or one["reason"]),
+)
 
 
 @click.group()
@@ -22,7 +35,7 @@ def schedule() -> None:
 @JSON_FLAG
 def list_schedules(*, as_json: bool) -> None:
     """Print every schedule, those declared in code too."""
-    end_with(_list(as_json=as_json))
+    end_with(show_list("/v1/schedules", _TABLE, as_json=as_json))
 
 
 @schedule.command()
@@ -42,7 +55,7 @@ def create(function: str, input_: str | None, *, as_json: bool, **given: str | N
     body: dict[str, Any] = {"function": function, **{name: value for name, value in given.items() if value is not None}}
     if input_:
         body["input"] = json_object(input_, "--input")
-    end_with(_show("POST", "/v1/schedules", body, as_json=as_json))
+    end_with(show("POST", "/v1/schedules", as_json=as_json, json=body))
 
 
 @schedule.command()
@@ -50,7 +63,7 @@ def create(function: str, input_: str | None, *, as_json: bool, **given: str | N
 @JSON_FLAG
 def get(schedule_id: str, *, as_json: bool) -> None:
     """Print a schedule."""
-    end_with(_show("GET", f"/v1/schedules/{segment(schedule_id)}", None, as_json=as_json))
+    end_with(show("GET", f"/v1/schedules/{segment(schedule_id)}", as_json=as_json))
 
 
 @schedule.command()
@@ -58,7 +71,7 @@ def get(schedule_id: str, *, as_json: bool) -> None:
 @JSON_FLAG
 def pause(schedule_id: str, *, as_json: bool) -> None:
     """Let it fire no more."""
-    end_with(_show("POST", f"/v1/schedules/{segment(schedule_id)}/pause", None, as_json=as_json))
+    end_with(show("POST", f"/v1/schedules/{segment(schedule_id)}/pause", as_json=as_json))
 
 
 @schedule.command()
@@ -66,7 +79,7 @@ def pause(schedule_id: str, *, as_json: bool) -> None:
 @JSON_FLAG
 def resume(schedule_id: str, *, as_json: bool) -> None:
     """Let it fire again, from its next tick on."""
-    end_with(_show("POST", f"/v1/schedules/{segment(schedule_id)}/resume", None, as_json=as_json))
+    end_with(show("POST", f"/v1/schedules/{segment(schedule_id)}/resume", as_json=as_json))
 
 
 @schedule.command()
@@ -74,7 +87,7 @@ def resume(schedule_id: str, *, as_json: bool) -> None:
 @JSON_FLAG
 def trigger(schedule_id: str, *, as_json: bool) -> None:
     """Run its job now, and print the job."""
-    end_with(_show("POST", f"/v1/schedules/{segment(schedule_id)}/trigger", None, as_json=as_json))
+    end_with(show("POST", f"/v1/schedules/{segment(schedule_id)}/trigger", as_json=as_json))
 
 
 @schedule.command("next")
@@ -91,7 +104,7 @@ def next_ticks(schedule_id: str, count: int, *, as_json: bool) -> None:
 @JSON_FLAG
 def fires(schedule_id: str, *, as_json: bool) -> None:
     """Print what became of its last ticks, the newest first."""
-    end_with(_fires(f"/v1/schedules/{segment(schedule_id)}/fires", as_json=as_json))
+    end_with(show_list(f"/v1/schedules/{segment(schedule_id)}/fires", _FIRES, as_json=as_json))
 
 
 @schedule.command()
@@ -101,20 +114,6 @@ def delete(schedule_id: str) -> None:
     end_with(_delete(f"/v1/schedules/{segment(schedule_id)}"))
 
 
-async def _list(*, as_json: bool) -> Exit:
-    async with api() as client:
-        found = await listed(client, "/v1/schedules")
-    print_json(found) if as_json else print_rows(_HEADINGS, [_row(one) for one in found])
-    return Exit.OK
-
-
-async def _show(method: str, path: str, body: Fields | None, *, as_json: bool) -> Exit:
-    async with api() as client:
-        shown = cast("Fields", (await call(client, method, path, json=body)).json())
-    print_json(shown) if as_json else print_record(shown)
-    return Exit.OK
-
-
 async def _next(path: str, count: int, *, as_json: bool) -> Exit:
     async with api() as client:
         ticks = cast("list[str]", (await call(client, "GET", path, params={"count": count})).json()["data"])
@@ -122,21 +121,7 @@ async def _next(path: str, count: int, *, as_json: bool) -> Exit:
     return Exit.OK
 
 
-async def _fires(path: str, *, as_json: bool) -> Exit:
-    async with api() as client:
-        found = cast("list[Fields]", (await call(client, "GET", path)).json()["data"])
-    rows = [(one["due"], one["outcome"], one["job_id"] or one["reason"]) for one in found]
-    print_json(found) if as_json else print_rows(("due", "outcome", "job, or why there is none"), rows)
-    return Exit.OK
-
-
 async def _delete(path: str) -> Exit:
     async with api() as client:
         await call(client, "DELETE", path)
     return Exit.OK
-
-
-def _row(one: Fields) -> tuple[object, ...]:
-    when = one["cron"] or f"every {one['every']:g} s"
-    zone = one["timezone"] if one["cron"] else None
-    return (one["id"], one["function"], when, zone, one["next_at"], "paused" if one["paused"] else None)

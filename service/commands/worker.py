@@ -2,16 +2,24 @@
 
 import os
 import sys
-from typing import Final, NoReturn, cast
+from typing import Final, NoReturn
 
 import click
 
 from service.commands.ending import end_with
-from service.commands.output import JSON_FLAG, Fields, print_json, print_rows
-from service.dev.calls import Exit, api, call, listed, segment
+from service.commands.output import JSON_FLAG
+from service.commands.showing import Table, show, show_list
+from service.dev.calls import Fields, segment
 
 _SETTINGS: Final = "worker_settings.WorkerSettings"
-_HEADINGS: Final = ("worker", "state", "host", "pid", "running", "slots", "queues", "seen")
+
+
+def _row(one: Fields) -> tuple[object, ...]:
+    names = ("id", "state", "host", "pid", "running", "slots")
+    return (*(one[name] for name in names), ",".join(one["queues"]), one["seen_at"])
+
+
+_TABLE: Final = Table(("worker", "state", "host", "pid", "running", "slots", "queues", "seen"), _row)
 
 
 class _WorkerCommand(click.Group):
@@ -56,7 +64,7 @@ def _become_worker(arguments: tuple[str, ...]) -> NoReturn:
 @JSON_FLAG
 def list_workers(*, as_json: bool) -> None:
     """Print every worker that lives."""
-    end_with(_list(as_json=as_json))
+    end_with(show_list("/v1/workers", _TABLE, as_json=as_json))
 
 
 @worker.command()
@@ -64,7 +72,7 @@ def list_workers(*, as_json: bool) -> None:
 @JSON_FLAG
 def drain(worker_id: str, *, as_json: bool) -> None:
     """Tell a worker to finish what it runs and end."""
-    end_with(_tell(worker_id, "drain", as_json=as_json))
+    end_with(show("POST", f"/v1/workers/{segment(worker_id)}/drain", _TABLE, as_json=as_json))
 
 
 @worker.command()
@@ -72,7 +80,7 @@ def drain(worker_id: str, *, as_json: bool) -> None:
 @JSON_FLAG
 def quiet(worker_id: str, *, as_json: bool) -> None:
     """Tell a worker to take no new jobs."""
-    end_with(_tell(worker_id, "quiet", as_json=as_json))
+    end_with(show("POST", f"/v1/workers/{segment(worker_id)}/quiet", _TABLE, as_json=as_json))
 
 
 @worker.command()
@@ -80,23 +88,4 @@ def quiet(worker_id: str, *, as_json: bool) -> None:
 @JSON_FLAG
 def unquiet(worker_id: str, *, as_json: bool) -> None:
     """Tell a worker to take jobs again."""
-    end_with(_tell(worker_id, "unquiet", as_json=as_json))
-
-
-async def _list(*, as_json: bool) -> Exit:
-    async with api() as client:
-        found = await listed(client, "/v1/workers")
-    print_json(found) if as_json else print_rows(_HEADINGS, [_row(one) for one in found])
-    return Exit.OK
-
-
-async def _tell(worker_id: str, order: str, *, as_json: bool) -> Exit:
-    async with api() as client:
-        told = cast("Fields", (await call(client, "POST", f"/v1/workers/{segment(worker_id)}/{order}")).json())
-    print_json(told) if as_json else print_rows(_HEADINGS, [_row(told)])
-    return Exit.OK
-
-
-def _row(one: Fields) -> tuple[object, ...]:
-    names = ("id", "state", "host", "pid", "running", "slots")
-    return (*(one[name] for name in names), ",".join(one["queues"]), one["seen_at"])
+    end_with(show("POST", f"/v1/workers/{segment(worker_id)}/unquiet", _TABLE, as_json=as_json))

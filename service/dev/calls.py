@@ -5,7 +5,7 @@ import json
 import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from enum import IntEnum
 from http import HTTPStatus
 from pathlib import Path
@@ -26,6 +26,9 @@ _BREATH: Final = 0.05
 _RESTART: Final = 30.0
 """Seconds that an API may be away in the middle of a wait."""
 _AGAIN: Final = 0.5
+_CLOSED: Final = "stream.closed"
+_OVER: Final = frozenset({"job-done", "job-deleted"})
+"""Why a stream of a job ends for good."""
 _PAGE: Final = 500
 _PATIENCE: Final = httpx.Timeout(10, read=75)  # longer than the longest `Prefer: wait`
 _TOKEN: Final = re.compile(r"[!-~]+")
@@ -76,6 +79,13 @@ _ENDED: Final = {
 def exit_code(job: Fields) -> Exit:
     """What a finished job means for the caller of a command."""
     return _ENDED[job["state"]]
+
+
+def no_result(job: Fields) -> CallError:
+    """Why a finished job has no result."""
+    error = cast("Fields | None", job["error"])
+    reason = f": {error['type']}: {error['message']}" if error else ""
+    return CallError(f"job {job['id']} {job['state']}{reason}", exit_code(job))
 
 
 def find_url(folder: Path) -> str:
@@ -137,8 +147,8 @@ async def call(client: httpx.AsyncClient, method: str, path: str, **request: Any
     """One request. Raises CallError when nothing answers or the answer is a problem."""
     with _unreachable(client):
         response = await client.request(method, path, **request)
-    if _accepted(response).content and "json" not in response.headers.get("Content-Type", ""):
-        raise CallError(f"{shown(client.base_url)} answers, but is not Arqade's API", Exit.UNREACHABLE)
+    if _accepted(response).content and not _is_json(response):
+        raise _not_ours(client)
     return response
 
 
@@ -154,15 +164,41 @@ async def listed(client: httpx.AsyncClient, path: str) -> list[Fields]:
         query["cursor"] = answer["next_cursor"]
 
 
-async def streamed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[Fields, None]:
-    """What the API tells as it happens, until it ends the stream. Raises CallError."""
+async def followed(client: httpx.AsyncClient, path: str) -> AsyncGenerator[Fields, None]:
+    """What the API tells of a job as it happens, until the job is done. Raises CallError.
+
+    A stream that ends earlier, as each does after a while, is gone on with. An API that answered once may be away for
+    as long as a restart takes.
+    """
+    away, last, answered = _Away(), "", False
+    while True:
+        try:
+            async with aclosing(_streamed(client, path, last)) as stream:
+                async for event in stream:
+                    away, answered = _Away(), True
+                    if event is not None and event["type"] != _CLOSED:
+                        last = event["id"] or last
+                        yield event
+                    elif event is not None and event["data"]["reason"] in _OVER:
+                        return
+        except CallError as error:
+            if not answered:
+                raise
+            away.bear(error)
+        await asyncio.sleep(_AGAIN)
+
+
+async def _streamed(client: httpx.AsyncClient, path: str, last: str) -> AsyncGenerator[Fields | None, None]:
+    """The events behind the one with the id `last`, until the stream ends; None says that it goes on."""
+    headers = {"Accept": "application/x-ndjson", **({"Last-Event-ID": last} if last else {})}
     with _unreachable(client):
-        async with client.stream("GET", path, headers={"Accept": "application/x-ndjson"}) as response:
+        async with client.stream("GET", path, headers=headers) as response:
             if not response.is_success:
                 await response.aread()
-            async for line in _accepted(response).aiter_lines():
-                if line.strip():
-                    yield json.loads(line)
+            if not _is_json(_accepted(response)):
+                raise _not_ours(client)
+            async for line in response.aiter_lines():
+                yield json.loads(line) if line.strip() else None
 
 
 async def watch_job(client: httpx.AsyncClient, job_id: str) -> AsyncIterator[Fields]:
@@ -184,16 +220,27 @@ async def watch_job(client: httpx.AsyncClient, job_id: str) -> AsyncIterator[Fie
 
 
 async def _patiently(client: httpx.AsyncClient, path: str, headers: Fields) -> httpx.Response:
-    loop = asyncio.get_running_loop()
-    away_since: float | None = None
+    away = _Away()
     while True:
         try:
             return await call(client, "GET", path, headers=headers)
         except CallError as error:
-            away_since = away_since or loop.time()
-            if error.code is not Exit.UNREACHABLE or loop.time() - away_since > _RESTART:
-                raise
+            away.bear(error)
         await asyncio.sleep(_AGAIN)
+
+
+class _Away:
+    """An API that does not answer, and since when."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def bear(self, error: CallError) -> None:
+        """Raises `error` if it is of another kind, or has been borne for as long as a restart takes."""
+        now = asyncio.get_running_loop().time()
+        self._since = self._since or now
+        if error.code is not Exit.UNREACHABLE or now - self._since > _RESTART:
+            raise error
 
 
 @contextmanager
@@ -203,6 +250,14 @@ def _unreachable(client: httpx.AsyncClient) -> Generator[None]:
     except (httpx.TransportError, httpx.InvalidURL) as error:
         text = f"{shown(client.base_url)} does not answer ({type(error).__name__}: {error})"
         raise CallError(text, Exit.UNREACHABLE) from None
+
+
+def _is_json(response: httpx.Response) -> bool:
+    return "json" in response.headers.get("Content-Type", "")
+
+
+def _not_ours(client: httpx.AsyncClient) -> CallError:
+    return CallError(f"{shown(client.base_url)} answers, but is not Arqade's API", Exit.UNREACHABLE)
 
 
 def _accepted(response: httpx.Response) -> httpx.Response:

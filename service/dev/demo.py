@@ -11,7 +11,7 @@ from typing import Final, cast
 import httpx
 from rich.console import Console
 
-from service.dev.calls import CallError, Exit, Fields, call, connected, exit_code, find_url, shown, watch_job
+from service.dev.calls import CallError, Exit, Fields, call, connected, find_url, no_result, shown, watch_job
 from service.dev.command import say
 from service.dev.printable import printable
 from service.dev.progress_view import Update, progress_view
@@ -37,7 +37,7 @@ async def demonstrate(file: Path, options: Options, *, as_json: bool) -> Exit:
             async for seen in watch_job(client, job["id"]):
                 _show(job := seen, update)
         if job["state"] != "succeeded":
-            raise CallError(_why(job), exit_code(job))
+            raise no_result(job)
         result = cast("Fields", (await call(client, "GET", f"/v1/jobs/{job['id']}/result")).json())
         _print(result, url, job, as_json=as_json)
         return Exit.OK
@@ -78,12 +78,6 @@ def _show(job: Fields, update: Update) -> None:
     progress = cast("Fields | None", job["progress"])
     if progress:
         update(progress["current"], progress["total"], printable(progress["message"] or ""))
-
-
-def _why(job: Fields) -> str:
-    error = cast("Fields | None", job["error"])
-    reason = f": {error['type']}: {error['message']}" if error else ""
-    return f"job {job['id']} {job['state']}{reason}"
 
 
 def _print(result: Fields, url: str, job: Fields, *, as_json: bool) -> None:

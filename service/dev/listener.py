@@ -11,12 +11,13 @@ PORTS_TRIED: Final = 100
 
 
 class NoPortError(Exception):
-    """The asked port and all that were tried after it are taken."""
+    """All ports that were tried are taken."""
 
 
 def listen(port: int) -> socket.socket:
     """Listen on loopback, on `port` or else the next free one; 0 takes any. Raises NoPortError."""
-    for candidate in range(port, min(port + PORTS_TRIED, 65_536)):
+    candidates = range(port, min(port + PORTS_TRIED, 65_536))
+    for candidate in candidates:
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -28,7 +29,14 @@ def listen(port: int) -> socket.socket:
                 raise
         else:
             return listener
-    raise NoPortError(f"port {port} and the {PORTS_TRIED} after it are taken: choose another with --port")
+    raise NoPortError(f"the ports from {port} to {candidates.stop - 1} are taken: choose another with --port")
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens at the moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
 
 
 def address(listener: socket.socket) -> str:

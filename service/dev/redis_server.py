@@ -4,7 +4,6 @@ import fcntl
 import os
 import secrets
 import signal
-import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from urllib.parse import quote
 import redis
 
 from service.dev.leash import TERMINAL, leashed
+from service.dev.listener import free_port
 from service.dev.redis_binary import find_redis
 
 _client: Any = redis.Redis  # redis-py's types are partial; only replies of known shape are used here
@@ -143,17 +143,11 @@ def _address(folder: Path) -> tuple[list[tuple[str, str]], str]:
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return [("port", "0"), ("unixsocket", path), ("unixsocketperm", "700")], f"unix://{quote(path)}"
     # Any user of this machine reaches a loopback port, so that way in needs a password.
-    port, password = _free_port(), secrets.token_urlsafe(24)
+    port, password = free_port(), secrets.token_urlsafe(24)
     return (
         [("port", str(port)), ("bind", "127.0.0.1"), ("requirepass", password)],
         f"redis://:{password}@127.0.0.1:{port}/0",
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _quoted(value: str) -> str:

@@ -1,6 +1,7 @@
 """Calls of the API from the command line: what is typed stays one segment, what is secret stays unseen."""
 
 import io
+import json
 from pathlib import Path
 
 import click
@@ -8,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from service.commands.output import print_json, print_record, print_rows
-from service.dev.calls import CallError, Exit, api, call, connected, find_url, segment, shown
+from service.dev import calls
+from service.dev.calls import CallError, Exit, api, call, connected, find_url, followed, segment, shown
 from service.dev.summary import print_summary
 from tests.peer import peer
 
@@ -55,7 +57,51 @@ async def test_what_is_not_the_api_is_told_from_it() -> None:
         other.will("200 OK", b"<!doctype html>", content_type="text/html")
         with pytest.raises(CallError) as refused:
             await call(client, "GET", "/v1/queues")
-    assert (refused.value.code, "s3cret" in str(refused.value)) == (Exit.UNREACHABLE, False)
+        assert (refused.value.code, "s3cret" in str(refused.value)) == (Exit.UNREACHABLE, False)
+        other.will("200 OK", b"<!doctype html>", content_type="text/html")
+        with pytest.raises(CallError, match="not Arqade's API"):
+            assert not [event async for event in followed(client, "/v1/jobs/job_1/events")]
+
+
+def told(*events: tuple[str | None, str, dict[str, str]]) -> bytes:
+    """A stream of events, which says first that it is there."""
+    lines = (json.dumps({"id": id_, "type": kind, "data": data}) for id_, kind, data in events)
+    return "".join(f"{line}\n" for line in ("", *lines)).encode()
+
+
+async def test_a_job_is_followed_beyond_the_life_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_AGAIN", 0.0)
+    path, ndjson = "/v1/jobs/job_1/events", {"content_type": "application/x-ndjson"}
+    async with peer() as other, connected(f"http://127.0.0.1:{other.port}") as client:
+        closed = (None, "stream.closed", {"reason": "time-is-up"})
+        other.will(body=told(("evt_1", "job.created", {}), (None, "job.progress", {}), closed), **ndjson)
+        other.will_hang_up()
+        other.will(body=told(), **ndjson)
+        other.will(body=told(("evt_2", "job.failed", {}), (None, "stream.closed", {"reason": "job-done"})), **ndjson)
+        kinds = [event["type"] async for event in followed(client, path)]
+        assert kinds == ["job.created", "job.progress", "job.failed"]
+        assert [one.headers.get("last-event-id") for one in other.asked] == [None, "evt_1", "evt_1", "evt_1"]
+        other.will(body=told((None, "stream.closed", {"reason": "key-refused"})), **ndjson)
+        other.will("401 Unauthorized")
+        with pytest.raises(CallError) as refused:
+            assert not [event async for event in followed(client, path)]
+        assert refused.value.code is Exit.NOT_ALLOWED
+        other.will_hang_up()
+        with pytest.raises(CallError, match="does not answer"):
+            assert not [event async for event in followed(client, path)]
+    assert len(other.asked) == 7, "what has not answered once is not waited for"
+
+
+async def test_an_api_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_AGAIN", 0.0)
+    monkeypatch.setattr(calls, "_RESTART", 0.1)
+    async with peer() as other, connected(f"http://127.0.0.1:{other.port}") as client:
+        other.will(body=told(), content_type="application/x-ndjson")
+        for _ in range(10_000):
+            other.will_hang_up()
+        with pytest.raises(CallError) as away:
+            assert not [event async for event in followed(client, "/v1/jobs/job_1/logs")]
+    assert away.value.code is Exit.UNREACHABLE
 
 
 async def test_a_token_goes_out_without_the_end_of_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import pytest
 
 from service.cli import LATE, main
 from tests.dev.dev_stack import ROOT
@@ -56,6 +57,12 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     ended = arqade("nonsense")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("Usage: arqade [OPTIONS] COMMAND")
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_what_is_no_port_is_a_usage_error(port: str) -> None:
+    ended = arqade("dev", f"--port={port}")
+    assert (ended.returncode, ended.stdout, "Traceback" in ended.stderr) == (2, "", False)
 
 
 def test_serving_other_machines_without_a_key_is_refused(redis_url: str) -> None:
