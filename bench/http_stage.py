@@ -10,10 +10,10 @@ from typing import Final
 
 from bench.child_process import ChildError, ChildProcess
 from bench.orders import Orders
-from bench.server import free_port
 from bench.stage import Stage
 from bench.systems import ARQADE, System
 from service import bootstrap
+from service.dev.listener import free_port
 from service.engine import KeyRequest, Scope
 from service.settings import Settings
 

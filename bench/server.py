@@ -1,6 +1,5 @@
 """One private Redis for the whole run: on a free loopback port, as over a network, and without persistence."""
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,6 +13,7 @@ import psutil
 import redis
 
 from service.dev.leash import leashed
+from service.dev.listener import free_port
 from service.dev.redis_binary import find_redis
 from service.dev.redis_server import answers
 
@@ -64,10 +64,3 @@ def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
         if process.poll() is not None or time.monotonic() > deadline:
             raise ServerError("the private Redis did not start")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """A port on which nobody listens at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -14,11 +14,11 @@ from bench.child_process import ChildProcess
 from bench.neighbours import Neighbours
 from bench.orders import Orders
 from bench.server import Server, private_redis
-from bench.systems import SYSTEMS, System
-from service.engine import Engine, EngineOptions, Event, Overlap, RedisAddress, ScheduleRequest
+from bench.systems import ARQADE, SYSTEMS
+from service.engine import OLDEST, Engine, EngineOptions, Event, Overlap, RedisAddress, ScheduleRequest
 
 _EVERY: Final = 10
-_OURS: Final[System] = SYSTEMS[0]
+_OURS: Final = next(system for system in SYSTEMS if system.name == ARQADE)
 _SHARES: Final = (0.5, 0.99, 1.0)
 
 
@@ -69,7 +69,7 @@ async def _lateness(server: Server, crons: Sequence[str | None], workers: int, s
             for worker in running:
                 worker.check()
             return sorted(
-                [_late(event) async for event in engine.events("evt_0-0-0", follow=False) if _counts(event, begun)]
+                [_late(event) async for event in engine.events(OLDEST, follow=False) if _counts(event, begun)]
             )
         finally:
             await engine.close()

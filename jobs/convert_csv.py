@@ -5,7 +5,7 @@ from pathlib import PurePath
 from typing import Final
 
 from jobs.csv_conversion import Conversion, ConvertedColumn, Format, Wanted
-from jobs.csv_profile import watched
+from jobs.csv_profile import scratch_of, watched
 from service.engine import Context, RetryPolicy, job
 
 MEDIA_TYPES: Final[dict[Format, str]] = {
@@ -42,8 +42,6 @@ async def convert_csv(ctx: Context, file_id: str, format: Format = "jsonl", *, t
     wanted = Wanted(format, typed, ctx.files.max_size)
     name = f"{PurePath(file.name).stem}.{format}"
     async with ctx.files.create(name=name, content_type=MEDIA_TYPES[format], key=format) as new:
-        # Beside the store, not in it: what lies there is swept by age.
-        conversion = Conversion(path, new.path, path.parent.parent / "tmp", wanted)
-        rows, columns = await watched(ctx, conversion)
+        rows, columns = await watched(ctx, Conversion(path, new.path, scratch_of(path), wanted))
     await ctx.progress(file.size, file.size, "done")
     return Converted(new.stored.id, new.stored.name, rows, new.stored.size, columns)

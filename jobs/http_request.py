@@ -18,7 +18,7 @@ import httpx
 import orjson
 from pydantic import AfterValidator, Field, JsonValue
 
-from service.engine import FROM_WORKER, Context, Fail, Resource, Retry, RetryPolicy, job
+from service.engine import FROM_WORKER, REDACTED, Context, Fail, Resource, Retry, RetryPolicy, job
 from service.outgoing import DestinationRefused, Outgoing, check_url
 
 MOST_KEPT: Final = 256 * 1024
@@ -155,7 +155,7 @@ async def _keep(response: httpx.Response, started: float) -> Answer:
     encoding, body = _read(content[:MOST_KEPT], response, truncated=truncated)
     return Answer(
         status=response.status_code,
-        headers={name: "[redacted]" if _SECRET.search(name) else value for name, value in response.headers.items()},
+        headers={name: REDACTED if _SECRET.search(name) else value for name, value in response.headers.items()},
         body=body,
         encoding=encoding,
         truncated=truncated,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jobs.csv_profile import Column, Profile, watched
+from jobs.csv_profile import Column, Profile, scratch_of, watched
 from service.engine import Context, RetryPolicy, job
 
 
@@ -28,8 +28,6 @@ async def summarize_csv(ctx: Context, file_id: str) -> Summary:
     >>> await summarize_csv(ctx, file_id="file_01a1fe46868fef2c00f187ac15be")
     """
     file, path = await ctx.files.find(file_id)
-    # Beside the store, not in it: what lies there is swept by age.
-    profile = Profile(path, file.size, path.parent.parent / "tmp")
-    rows, columns = await watched(ctx, profile)
+    rows, columns = await watched(ctx, Profile(path, file.size, scratch_of(path)))
     await ctx.progress(file.size, file.size, "done")
     return Summary(file.name, rows, file.size, columns)

@@ -3,18 +3,15 @@
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
 from jobs.csv_conversion.columns import ConvertedColumn
 from jobs.csv_profile import ColumnType
 from jobs.csv_profile.column import TYPES
-from jobs.csv_profile.queries import KIND
-from service.engine import Fail
+from jobs.csv_profile.database import MIB, Database, connect, quoted
 
-MIB: Final = 1024 * 1024
 MEMORY: Final = 160 * MIB
 LONGEST_LINE: Final = 8 * MIB
 """A row has 1 MiB of characters at most; in UTF-8, with everything quoted, it may take several times that."""
@@ -25,13 +22,6 @@ GROUP: Final = 8 * MIB
 SHORTEST_GROUP: Final = 2_048
 LONGEST_GROUP: Final = 122_880
 
-_SETUP: Final = (
-    "SET enable_progress_bar = false",  # which goes to the worker's output when a statement takes two seconds
-    "SET TimeZone = 'UTC'",
-    KIND,
-    "SET enable_external_access = false",
-    "SET lock_configuration = true",
-)
 _CASTS: Final[dict[ColumnType, str]] = {
     "integer": "cast(trim({}) AS BIGINT)",
     "number": "cast(trim({}) AS DOUBLE)",
@@ -41,29 +31,26 @@ _CASTS: Final[dict[ColumnType, str]] = {
 }
 
 
-class Duck:
-    """Works on the file `rows`, whose rows are whole and whose cells are quoted; an empty one is null.
-
-    One thread uses it; `interrupt` may be called by any.
-    """
+class Duck(Database):
+    """Works on the file `rows`, whose rows are whole and whose cells are quoted; an empty one is null."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, rows: Path, width: int) -> None:
-        self._connection: duckdb.DuckDBPyConnection | None = connection
+        beyond = f"its rows are too long or too wide to be converted within {MEMORY // MIB} MiB"
+        super().__init__(connection, beyond)
         self._rows = rows
         self._width = width
-        self._lock = Lock()
 
     def find_types(self) -> list[ColumnType]:
-        """For each column the narrowest type that fits all of its filled cells. Raises what `run` raises."""
+        """For each column the narrowest type that fits all of its filled cells. Raises what `one` raises."""
         found: list[ColumnType] = []
         for first in range(0, self._width, TOGETHER):
             columns = range(first, min(first + TOGETHER, self._width))
             kinds = ", ".join(f"bit_or(kind(trim(c{index})))" for index in columns)
-            found += map(_type, self.run(f"SELECT {kinds} FROM {self._source}"))  # noqa: S608  # names made here
+            found += map(_type, self.one(f"SELECT {kinds} FROM {self._source}"))  # noqa: S608  # names made here
         return found
 
     def write_parquet(self, target: Path, columns: Sequence[ConvertedColumn], count: int) -> None:
-        """All `count` rows. Raises what `run` raises."""
+        """All `count` rows. Raises what `one` raises."""
         selection = ", ".join(
             f"{_CASTS.get(column.type, '{}').format(f'c{index}')} AS {_identifier(column.name)}"
             for index, column in enumerate(columns)
@@ -73,35 +60,14 @@ class Duck:
             "FORMAT parquet, USE_TMP_FILE false, COMPRESSION zstd, "
             f"ROW_GROUP_SIZE {min(max(group, SHORTEST_GROUP), LONGEST_GROUP)}"
         )
-        written = self.run(f"COPY (SELECT {selection} FROM {self._source}) TO {_quoted(target)} ({options})")  # noqa: S608  # quoted
+        written = self.one(f"COPY (SELECT {selection} FROM {self._source}) TO {quoted(target)} ({options})")  # noqa: S608  # quoted
         assert written == (count,), f"DuckDB wrote {written} of {count} rows"
-
-    def run(self, sql: str) -> tuple[Any, ...]:
-        """The first row. Raises Fail when memory does not suffice, duckdb.InterruptException after `interrupt`."""
-        assert self._connection is not None
-        try:
-            return self._connection.execute(sql).fetchone() or ()
-        except duckdb.OutOfMemoryException as error:
-            raise Fail(f"its rows are too long or too wide to be converted within {MEMORY // MIB} MiB") from error
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs now, if one does."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.interrupt()
-
-    def close(self) -> None:
-        """Give memory back."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
 
     @property
     def _source(self) -> str:
         shape = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(self._width))
         return (
-            f"read_csv({_quoted(self._rows)}, columns = {{{shape}}}, header = false, auto_detect = false, delim = ',', "
+            f"read_csv({quoted(self._rows)}, columns = {{{shape}}}, header = false, auto_detect = false, delim = ',', "
             "quote = '\"', escape = '\"', new_line = '\\n', parallel = false, "
             f"max_line_size = {LONGEST_LINE}, buffer_size = {2 * LONGEST_LINE})"
         )
@@ -110,22 +76,9 @@ class Duck:
 @contextmanager
 def open_duck(rows: Path, width: int) -> Generator[Duck]:
     """A DuckDB that sees nothing but the folder of `rows`; closed on leaving."""
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "threads": 1,
-            "memory_limit": f"{MEMORY}B",
-            "temp_directory": str(rows.parent),
-            "allocator_flush_threshold": "1MB",
-            "allocator_bulk_deallocation_flush_threshold": "1MB",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
-    duck = Duck(connection, rows, width)
+    duck = Duck(connect(":memory:", rows.parent, MEMORY), rows, width)
     try:
-        for statement in (f"SET allowed_directories = [{_quoted(rows.parent)}]", *_SETUP):
-            duck.run(statement)
+        duck.prepare(rows.parent)
         yield duck
     finally:
         duck.close()
@@ -133,10 +86,6 @@ def open_duck(rows: Path, width: int) -> Generator[Duck]:
 
 def _type(kinds: int | None) -> ColumnType:
     return TYPES.get(kinds, "text")
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:

@@ -9,5 +9,6 @@ from jobs.csv_profile.column import Column, ColumnType, TopValue
 from jobs.csv_profile.profile import Profile
 from jobs.csv_profile.table import Limits
 from jobs.csv_profile.watched import Position, Stopped, watched
+from jobs.csv_profile.workspace import scratch_of
 
-__all__ = ["Column", "ColumnType", "Limits", "Position", "Profile", "Stopped", "TopValue", "watched"]
+__all__ = ["Column", "ColumnType", "Limits", "Position", "Profile", "Stopped", "TopValue", "scratch_of", "watched"]

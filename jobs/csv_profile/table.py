@@ -5,15 +5,12 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any, Final
 
 import duckdb
 
-from jobs.csv_profile.queries import KIND
-from service.engine import Fail
+from jobs.csv_profile.database import MIB, Database, connect
 
-MIB: Final = 1024 * 1024
 GROUP: Final = 16
 """Columns per DuckDB table. A chunk of 2,048 rows is held at a time, so a wide table would pass the limit."""
 
@@ -30,25 +27,20 @@ class Limits:
     exact_distinct: int = 2_000_000
 
 
-class Table:
-    """Rows of `width` text columns, named c0, c1, …; an empty cell is NULL.
-
-    One thread uses it; `interrupt` may be called by any.
-    """
+class Table(Database):
+    """Rows of `width` text columns, named c0, c1, …; an empty cell is NULL."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, folder: Path, width: int, limits: Limits) -> None:
+        super().__init__(connection, f"the file does not fit into the {limits.memory // MIB} MiB given to a summary")
         self.limits = limits
         self.rows = 0
-        self._connection: duckdb.DuckDBPyConnection | None = connection
-        self._lock = Lock()
         self._groups = tuple(
             _Group(folder / f"part{index}.csv", f"t{index}", range(first, min(first + GROUP, width)))
             for index, first in enumerate(range(0, width, GROUP))
         )
 
     def create(self) -> None:
-        """Make the empty tables, and what the queries build on."""
-        self.one(KIND)
+        """Make the empty tables."""
         for group in self._groups:
             self.one(f"CREATE TABLE {group.name} ({', '.join(f'c{index} VARCHAR' for index in group.columns)})")
 
@@ -75,31 +67,11 @@ class Table:
         """The name of the DuckDB table that holds a column."""
         return self._groups[column // GROUP].name
 
-    def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
-        """Run a statement and give its first row.
-
-        Raises Fail when the memory limit does not suffice, duckdb.InterruptException after `interrupt`.
-        """
-        assert self._connection is not None
-        try:
-            return self._connection.execute(sql, list(parameters)).fetchone() or ()
-        except duckdb.OutOfMemoryException as error:
-            raise Fail(f"the file does not fit into the {self.limits.memory // MIB} MiB given to a summary") from error
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs now, if one does."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.interrupt()
-
     def close(self) -> None:
         """Give memory and files back."""
         for group in self._groups:
             group.close()
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+        super().close()
 
 
 class _Group:
@@ -139,27 +111,10 @@ class _Group:
 @contextmanager
 def open_table(folder: Path, width: int, limits: Limits) -> Generator[Table]:
     """An empty table whose files lie in `folder`; closed on leaving."""
-    connection = duckdb.connect(
-        folder / "rows.duckdb",
-        config={
-            "threads": 1,
-            "memory_limit": f"{limits.memory}B",
-            "temp_directory": str(folder),
-            "preserve_insertion_order": False,
-            "allocator_flush_threshold": "1MB",
-            "allocator_bulk_deallocation_flush_threshold": "1MB",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
+    connection = connect(folder / "rows.duckdb", folder, limits.memory, preserve_insertion_order=False)
     table = Table(connection, folder, width, limits)
     try:
-        quoted = str(folder).replace("'", "''")
-        table.one(f"SET allowed_directories = ['{quoted}']")
-        table.one("SET TimeZone = 'UTC'")
-        table.one("SET enable_progress_bar = false")  # it goes to the worker's output when a statement takes long
-        table.one("SET enable_external_access = false")
-        table.one("SET lock_configuration = true")
+        table.prepare(folder)
         table.create()
         yield table
     finally:

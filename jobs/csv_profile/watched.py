@@ -17,7 +17,7 @@ class Stopped(Exception):  # an answer to `stop`, not an error
 
 
 class Position(NamedTuple):
-    """How far a run is: bytes of the file, of how many, and what is being done."""
+    """How far a run is, in bytes or pieces of which there are `total`, and what is being done."""
 
     current: int
     total: int

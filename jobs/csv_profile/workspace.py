@@ -12,6 +12,11 @@ from typing import Final
 _PREFIX: Final = "csv-"
 
 
+def scratch_of(stored: Path) -> Path:
+    """Where runs over a stored file have their workspaces: beside the store, as what lies in it is swept by age."""
+    return stored.parent.parent / "tmp"
+
+
 @contextmanager
 def workspace(scratch: Path) -> Generator[Path]:
     """A new folder below `scratch`. Folders that a killed process left there are removed first.

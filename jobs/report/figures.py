@@ -21,6 +21,8 @@ _ENDS: Final = {
     "job.lost": "lost",
 }
 """What becomes of an attempt or a job, and which number of a Tally tells."""
+NUMBERS: Final = ("created", *_ENDS.values())
+"""Those of a Tally, in the order in which reports show them."""
 
 Told = Callable[[datetime], Awaitable[None]]
 
@@ -43,8 +45,13 @@ class Tally:
     def done(self) -> int:
         return self.succeeded + self.failed + self.cancelled + self.expired
 
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """In the order of NUMBERS."""
+        return tuple(getattr(self, name) for name in NUMBERS)
+
     def add(self, other: "Tally") -> None:
-        for name in ("created", *_ENDS.values()):
+        for name in NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.seconds += other.seconds
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from jobs.report.chart import Bar, Series, bars, square
-from jobs.report.figures import Count, Period, Tally, by_function, by_stretch, worst
+from jobs.report.figures import NUMBERS, Count, Period, Tally, by_function, by_stretch, worst
 from service.engine import QueueInfo, WorkerInfo
 
 _SERIES: Final = (
@@ -65,18 +65,8 @@ def page(counted: Count, period: Period, now: Now, zone: ZoneInfo) -> str:
     )
 
 
-_FUNCTION_HEADINGS: Final = (
-    "function",
-    "created",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "expired",
-    "tried again",
-    "lost",
-    "half within",
-    "95 % within",
-)
+_WORDS: Final = {"retried": "tried again"}
+_FUNCTION_HEADINGS: Final = ("function", *(_WORDS.get(name, name) for name in NUMBERS), "half within", "95 % within")
 _QUEUE_HEADINGS: Final = ("queue", "due", "running", "scheduled", "oldest waits for", "paused")
 _WORKER_HEADINGS: Final = ("worker", "state", "queues", "running", "slots", "since")
 
@@ -100,8 +90,7 @@ def _chart(counted: Count, period: Period, zone: ZoneInfo) -> str:
 
 
 def _function_row(name: str, tally: Tally) -> tuple[object, ...]:
-    numbers = (tally.created, tally.succeeded, tally.failed, tally.cancelled, tally.expired, tally.retried, tally.lost)
-    return (name, *numbers, _seconds(tally.within(0.5)), _seconds(tally.within(0.95)))
+    return (name, *tally.numbers, _seconds(tally.within(0.5)), _seconds(tally.within(0.95)))
 
 
 def _failure_rows(counted: Count) -> Iterable[tuple[object, ...]]:

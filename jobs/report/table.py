@@ -6,22 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from jobs.report.figures import Tally
+from jobs.report.figures import NUMBERS, Tally
 
-HEADINGS: Final = (
-    "since",
-    "function",
-    "created",
-    "succeeded",
-    "failed",
-    "cancelled",
-    "expired",
-    "retried",
-    "lost",
-    "p50_s",
-    "p95_s",
-    "max_s",
-)
+HEADINGS: Final = ("since", "function", *NUMBERS, "p50_s", "p95_s", "max_s")
 _SHARES: Final = (0.5, 0.95, 1.0)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """How a cell begins that a spreadsheet would run. A stock client may name a function whatever it likes."""
@@ -33,9 +20,8 @@ def table(cells: Mapping[tuple[datetime, str], Tally]) -> str:
     writer = csv.writer(text)
     writer.writerow(HEADINGS)
     for (began, function), tally in sorted(cells.items()):
-        numbers = (getattr(tally, name) for name in HEADINGS[2:9])
         seconds = (_rounded(tally.within(share)) for share in _SHARES)
-        writer.writerow((began.strftime("%Y-%m-%dT%H:%M:%SZ"), _harmless(function), *numbers, *seconds))
+        writer.writerow((began.strftime("%Y-%m-%dT%H:%M:%SZ"), _harmless(function), *tally.numbers, *seconds))
     return text.getvalue()
 
 

@@ -1,14 +1,22 @@
-"""Jobs as they are when they have just been enqueued, where no Redis says so; and which of them were asked for."""
+"""What a job asks for, jobs as they have just been enqueued where no Redis says so, and which were expected."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import orjson
 
 from service.engine import Job, JobState, Request, encode
-from service.engine.functions import Function
+from service.engine.functions import Function, required_spec
 from service.engine.ids import new_id
+
+
+def child_request(
+    function: Callable[..., Any] | str, given: Mapping[str, Any], key: str | None, options: Mapping[str, Any]
+) -> Request:
+    """What `ctx.enqueue(…)` asks for."""
+    name = function if isinstance(function, str) else required_spec(function).name
+    return Request(function=name, input=given, idempotency_key=key, **options)
 
 
 def created(request: Request, function: Function | None = None, parent_id: str | None = None) -> Job:

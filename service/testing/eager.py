@@ -37,7 +37,7 @@ from service.engine.outcome import Finish, HandBack, Outcome
 from service.engine.registration import Limits, register
 from service.engine.run import Run, perform, prepare
 from service.engine.settle import settle
-from service.testing.created import created, matching, told
+from service.testing.created import child_request, created, matching, told
 
 _MOST_ATTEMPTS: Final = 1_000
 _LIMITS: Final = Limits(timeout=None, max_attempts=5, result_ttl=0.0, failed_ttl=0.0, retry=True)
@@ -142,9 +142,7 @@ class Eager:
         async def send(
             function: Callable[..., Any] | str, given: Mapping[str, Any], key: str | None, options: Mapping[str, Any]
         ) -> str:
-            name = function if isinstance(function, str) else required_spec(function).name
-            asked = Request(function=name, input=given, idempotency_key=key, **options)
-            return (await self.run_child(asked, run.job_id)).id
+            return (await self.run_child(child_request(function, given, key, options), run.job_id)).id
 
         return Context(
             job_id=run.job_id,

@@ -11,7 +11,7 @@ import structlog
 from service.engine import Context, Job, JobFunction, Progress, Request, bound, encode
 from service.engine.functions import Function, required_spec
 from service.engine.inside.context import REPORTED
-from service.testing.created import created
+from service.testing.created import child_request, created
 
 P = ParamSpec("P")
 
@@ -59,8 +59,7 @@ class Trial:
     async def _send(
         self, function: Callable[..., Any] | str, given: Mapping[str, Any], key: str | None, options: Mapping[str, Any]
     ) -> str:
-        name = function if isinstance(function, str) else required_spec(function).name
-        return (await self.enqueue(Request(function=name, input=given, idempotency_key=key, **options))).id
+        return (await self.enqueue(child_request(function, given, key, options))).id
 
 
 def as_json(spec: Function, arguments: dict[str, Any]) -> dict[str, Any]:
