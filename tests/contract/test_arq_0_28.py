@@ -81,7 +81,7 @@ def test_a_result_has_these_fields() -> None:
         "q": "q",
         "id": "id",
     }
-    assert fields == expected, FOLLOW.format("service/engine/finish.py and record.py")
+    assert fields == expected, FOLLOW.format("service/engine/endings.py and record.py")
 
 
 @pytest.mark.parametrize("function", ["create_worker", "get_kwargs"])

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -29,9 +30,9 @@ from typing import Any, Final, NoReturn
 import orjson
 import structlog
 
+from service.engine.endings import RESULT_MAX
 from service.engine.executors.deaths import MemoryLimitExceeded
 from service.engine.executors.wire import Call, Failure, Line, Message, Returned, Stop, framed, receive
-from service.engine.finish import RESULT_MAX
 from service.engine.functions import Function, required_spec
 from service.engine.inside.context import REPORTED, Context
 from service.engine.model import Progress
@@ -110,7 +111,7 @@ def main() -> NoReturn:
     threading.Thread(target=link.listen, name="arqade-link", daemon=True).start()
     link.send(None)
     while True:
-        answer = _answer(link, link.calls.get())
+        answer = copy_context().run(_answer, link, link.calls.get())  # what a call sets is for itself
         sys.stdout.flush()
         try:
             link.send(answer)

@@ -1,0 +1,177 @@
+"""What is written of an ended attempt: its job's record, event and history. Nothing is sent here."""
+
+import asyncio
+import base64
+from dataclasses import asdict
+from typing import Any, Final
+
+import orjson
+from arq.worker import JobExecutionFailed
+
+from service.engine import keys
+from service.engine.codec import Serializer, encode
+from service.engine.model import JobState
+from service.engine.outcome import Finish, HandBack
+from service.engine.run import Run
+from service.engine.scripts import Argument
+
+RESULT_MAX: Final = 64 * 1024 * 1024
+"""Bytes. Redis cuts a link that sends much more, each time it is tried, and no other outcome would get through."""
+_EVENT: Final = {state: f"job.{state}" for state in JobState}
+
+
+class Records:
+    """Writes down jobs that are done. `serializer`: a team's own; None for our JSON."""
+
+    def __init__(self, serializer: Serializer | None) -> None:
+        self._serializer = serializer
+
+    def finish(self, run: Run, ending: Finish, at: int) -> tuple[Argument, ...]:
+        """The arguments of finish.lua for one job."""
+        registration = run.registration
+        ttl = 86_400.0
+        if registration is not None:
+            ttl = registration.result_ttl if ending.state is JobState.SUCCEEDED else registration.failed_ttl
+        milliseconds = -1 if ttl < 0 else int(ttl * 1000)
+        return (
+            run.job_id,
+            run.claimed.token,
+            run.claimed.queue,
+            self._record_of(run, ending, at) if milliseconds else b"",
+            milliseconds,
+            _event(run, ending, at),
+            run.options.get("unique_key", ""),
+            "1" if run.noted else "",
+        )
+
+    def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
+        """ARQ's result, with our fields beside. An unserialisable result leaves success a success."""
+        registration = run.registration
+        success = ending.state is JobState.SUCCEEDED
+        record: dict[str, Any] = {
+            "t": run.attempt, "f": run.function, "id": run.job_id, "state": ending.state.value, "s": success,
+            "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.claimed.queue,
+            "by": run.claimed.token,
+        }  # fmt: skip
+        if run.options:
+            record["x"] = run.options
+        if ending.error is not None and ending.error.type == "PayloadUnreadable":
+            record["raw"] = base64.b64encode(run.claimed.payload).decode()  # whoever can read it may still run it
+        if ending.attempt_state != ending.state:  # "" when no attempt was begun
+            record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
+        try:
+            record["r"] = run.dump(ending.value) if success and registration is not None else self._error_of(ending)
+            encoded = self._encode(record)
+            if success and len(encoded) > RESULT_MAX:
+                raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")
+            return encoded
+        except Exception as error:  # noqa: BLE001  # any object may refuse to be serialised, in its own way
+            reason = f"{type(error).__name__}: {error}"[:500]
+            if self._serializer is not None:
+                return self._foreign_without_result(record | {"result_error": reason})
+            kept = {"r": None, "result_error": reason} if success else {"r": reason}
+            return encode(record | _plain_arguments(record) | kept)
+
+    def _encode(self, record: dict[str, Any]) -> bytes:
+        if self._serializer is None:
+            return encode(record)
+        if isinstance(record["r"], orjson.Fragment):
+            record["r"] = orjson.loads(orjson.dumps(record["r"]))
+        return self._serializer(record)
+
+    def _foreign_without_result(self, record: dict[str, Any]) -> bytes:
+        """In the team's own format and ARQ's own words, which its clients raise as SerializationError."""
+        assert self._serializer is not None
+        record |= {"s": False, "r": "unable to serialize result"}
+        try:
+            return self._serializer(record)
+        except Exception:  # noqa: BLE001  # then it is the arguments that cannot be written again
+            return self._serializer(record | {"a": tuple(repr(value)[:200] for value in record["a"]), "k": {}})
+
+    def _error_of(self, ending: Finish) -> Any:
+        """Text on JSON; the exception itself where a team kept ARQ's pickle, whose clients raise it."""
+        if self._serializer is None:
+            return asdict(ending.error) if ending.error is not None else None
+        return ending.exception if ending.exception is not None else _as_exception(ending)
+
+
+def hand_back(run: Run, ending: HandBack, at: int) -> tuple[Argument, ...]:
+    """The arguments of reschedule.lua for one job."""
+    history: bytes = b""
+    kind = ""
+    if ending.attempt_state is not None:
+        history = orjson.dumps(_history_entry(run, ending, at))
+        kind = {"retrying": "job.retrying", "queued": "job.released"}.get(ending.phase, "job.snoozed")
+    return (
+        run.job_id,
+        run.claimed.token,
+        run.claimed.queue,
+        int(ending.delay * 1000),
+        int(run.options.get("priority", 0)),
+        0 if ending.counted else -1,
+        ending.phase,
+        history,
+        kind,
+        b',"attempt":%d,"delay_s":%.3f%s' % (run.attempt, ending.delay, _error_part(ending)),
+    )
+
+
+def _event(run: Run, ending: Finish, at: int) -> bytes:
+    fields: dict[str, Any] = {
+        "type": _EVENT[ending.state],
+        "at": at,
+        "job_id": run.job_id,
+        "function": run.function,
+        "queue": keys.queue_name(run.claimed.queue),
+        "attempt": run.attempt,
+    }
+    if ending.error is not None:
+        fields["error"] = {"type": ending.error.type, "message": ending.error.message[:500]}
+    return orjson.dumps(fields)
+
+
+def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:
+    return {
+        "attempt": run.attempt,
+        "state": ending.attempt_state,
+        "worker_id": run.claimed.token.split("|", 1)[0],
+        "started_at": run.started,
+        "ended_at": at,
+        "error": asdict(ending.error) if ending.error is not None else None,
+    }
+
+
+def _error_part(ending: HandBack) -> bytes:
+    """The error's type and message for the event; its traceback stays with the job."""
+    if ending.error is None:
+        return b""
+    return b',"error":' + orjson.dumps({"type": ending.error.type, "message": ending.error.message[:500]})
+
+
+def _as_exception(ending: Finish) -> BaseException:
+    """What ARQ itself stores where no function has raised."""
+    error = ending.error
+    if error is not None and error.type == "CancelledError":
+        return asyncio.CancelledError(error.message)
+    return JobExecutionFailed(error.message if error is not None else ending.state.value)
+
+
+def _plain_arguments(record: dict[str, Any]) -> dict[str, Any]:
+    """Arguments that came as a pickle may have no JSON form; the record then says what they looked like."""
+    try:
+        encode({"a": record["a"], "k": record["k"]})
+    except TypeError:
+        return {"a": [repr(value)[:200] for value in record["a"]], "k": {}}
+    return {}
+
+
+def without_results(arguments: list[Argument]) -> list[Argument]:
+    """Redis is full: the completion is recorded, the result is not."""
+    lean = list(arguments)
+    for at in range(3, len(lean), 8):
+        record = lean[at]
+        if isinstance(record, bytes) and record.startswith(b"{"):
+            stored = orjson.loads(record)
+            if stored.get("s"):
+                lean[at] = encode(stored | {"r": None, "result_error": "Redis was full: the result was dropped"})
+    return lean
