@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import Context as Variables
 from typing import Any, Final, cast
 
 import structlog
@@ -10,6 +11,8 @@ from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+
+from service.engine.apart import apart
 
 _log = structlog.stdlib.get_logger("redis")
 
@@ -94,7 +97,7 @@ class _Circuit(ConnectionPool):
         await super().disconnect(inuse_connections)
 
     def _watch(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(SILENCE, self._look)
+        self._timer = asyncio.get_running_loop().call_later(SILENCE, self._look, context=Variables())
 
     def _look(self) -> None:
         self._timer = None
@@ -107,7 +110,7 @@ class _Circuit(ConnectionPool):
 
     def _suspect(self) -> None:
         if self._probing is None:
-            self._probing = asyncio.create_task(self._find_out(), name="arqade-redis-probe")
+            self._probing = apart(self._find_out(), "arqade-redis-probe")
 
     async def _find_out(self) -> None:
         try:

@@ -1,7 +1,11 @@
 """Redis's clock on this machine: every time that is stored comes from it, never from a host's own clock."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class RedisClock:
@@ -22,3 +26,8 @@ class RedisClock:
 def to_datetime(ms: float) -> datetime:
     """Milliseconds since the epoch as an aware UTC datetime."""
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def to_ms(moment: datetime) -> int:
+    """An aware datetime as whole milliseconds since the epoch: for what `to_datetime` has made, the same again."""
+    return (moment - _EPOCH) // _MILLISECOND

@@ -10,13 +10,16 @@ import base64
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import orjson
 from pydantic import BaseModel
 
 from service.engine.errors import ArqadeError
 from service.engine.secrets.sensitive import Hidden
+
+MALFORMED: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading something can raise that a newer release, or anybody else who may write to Redis, has written."""
 
 
 class RemoteError(ArqadeError):

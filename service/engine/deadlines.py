@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 
 from service.engine.run import Run
 
@@ -14,6 +15,7 @@ class Deadlines:
         self._due: dict[Run, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next = float("inf")
+        self._variables = copy_context()
 
     def add(self, run: Run, timeout: float | None) -> None:
         """Watch a run from now for `timeout` seconds; None is no timeout."""
@@ -33,7 +35,8 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._next = due
-        self._timer = loop.call_at(due, self._fire)
+        # Not with what the attempt has set in whose end this one begins: the timer is everybody's.
+        self._timer = loop.call_at(due, self._fire, context=self._variables)
 
     def _fire(self) -> None:
         loop = asyncio.get_running_loop()

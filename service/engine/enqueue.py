@@ -16,6 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from service.engine import keys
+from service.engine.apart import apart
+from service.engine.clock import to_ms
 from service.engine.codec import encode_sorted
 from service.engine.errors import (
     ArqadeError,
@@ -121,7 +123,7 @@ def _check_options(request: Request) -> None:
 
 def _when(request: Request) -> str:
     if request.run_at is not None:
-        return f"@{int(request.run_at.timestamp() * 1000)}"
+        return f"@{to_ms(request.run_at)}"
     return f"+{int(request.delay * 1000)}" if request.delay else ""
 
 
@@ -210,15 +212,14 @@ class Enqueuer:
         return [judge(*reply, entry, request) for reply, entry, request in zip(replies, entries, requests, strict=True)]
 
     def _submit(self, entries: Sequence[Entry]) -> "asyncio.Future[list[_Reply]]":
-        loop = asyncio.get_running_loop()
-        parcel = _Parcel(entries, loop.create_future())
+        parcel = _Parcel(entries, asyncio.get_running_loop().create_future())
         if self._entries_waiting + len(entries) > MOST_WAITING:
             parcel.replies.set_exception(Unavailable())
             return parcel.replies
         self._waiting.append(parcel)
         self._entries_waiting += len(entries)
         if self._sender is None:
-            self._sender = loop.create_task(self._send_waiting(), name="arqade-enqueue")
+            self._sender = apart(self._send_waiting(), "arqade-enqueue")
         return parcel.replies
 
     async def _send_waiting(self) -> None:

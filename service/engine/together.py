@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
+from service.engine.apart import apart
 from service.engine.errors import Unavailable
 
 _AT_ONCE: Final = 16
@@ -25,11 +26,10 @@ class Together:
         """Its answer. Raises what the call raises, and Unavailable when too many wait."""
         if len(self._waiting) >= _MOST_WAITING:
             raise Unavailable
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         if self._asker is None:
-            self._asker = loop.create_task(self._ask_all(), name="arqade-ask")
+            self._asker = apart(self._ask_all(), "arqade-ask")
         return await future
 
     async def _ask_all(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
 from pydantic import BaseModel
 
 from service.engine import NO_RETRY, Context, Fail, Retry, RetryPolicy, Snooze, job
@@ -149,6 +150,15 @@ def endless() -> None:
 @job(executor="process")
 def pid() -> int:
     return os.getpid()
+
+
+@job(executor="process")
+def binds(name: str) -> list[str]:
+    """Who was the tenant before this call, for the function and for whatever it logs."""
+    seen = [tenant.get(), *structlog.contextvars.get_contextvars().values()]
+    tenant.set(name)
+    structlog.contextvars.bind_contextvars(tenant=name)
+    return seen
 
 
 @job(executor="process")

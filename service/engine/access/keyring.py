@@ -13,7 +13,9 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.access.access_key import PREFIX, TOKEN, Caller, digest_of, read_key
+from service.engine.apart import apart
 from service.engine.clock import RedisClock
+from service.engine.codec import MALFORMED
 from service.engine.errors import KeyExpired, KeyInvalid, Unavailable
 from service.engine.scripts import Scripts
 
@@ -56,6 +58,7 @@ class Keyring:
         self._wanted: dict[str, asyncio.Future[_Held | None]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._any = (False, 0.0)
+        self._forgotten = 0
 
     async def verify(self, token: bytes) -> Caller:
         """Whose token it is. Raises KeyInvalid (unknown, revoked or wrong: nobody is told which), KeyExpired."""
@@ -95,6 +98,7 @@ class Keyring:
         """Ask Redis anew, of one key and whether there are any."""
         self._held.pop((key_id or "").removeprefix(PREFIX), None)
         self._any = (False, 0.0)
+        self._forgotten += 1
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -118,7 +122,7 @@ class Keyring:
         if future is None:
             future = self._wanted[wanted] = asyncio.get_running_loop().create_future()
             if self._reader is None:
-                self._reader = asyncio.create_task(self._read_wanted(), name="arqade-keyring")
+                self._reader = apart(self._read_wanted(), "arqade-keyring")
         return asyncio.shield(future)
 
     async def _read_wanted(self) -> None:
@@ -135,12 +139,15 @@ class Keyring:
     async def _read_some(self, wanted: list[str]) -> None:
         """Answers every caller who waits for one of these; nothing may leave them waiting."""
         until = time.monotonic() + FRESH  # counted from the question: the answer may be old when it comes
+        forgotten = self._forgotten
         try:
             found = await self._patiently(self._fetch(wanted))
         except Unavailable as unavailable:
             for one in wanted:
                 self._refuse(one, unavailable)
             return
+        if forgotten != self._forgotten:
+            return  # this may be what was to be forgotten meanwhile: it is asked for again
         for one, fields in zip(wanted, found, strict=True):
             held = _hold(PREFIX + one, fields, until)
             self._remember(one, held)
@@ -179,5 +186,5 @@ def _hold(key_id: str, fields: dict[bytes, bytes], until: float) -> _Held | None
             int(fields.get(b"used", b"0")),
             until,
         )
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+    except MALFORMED:
         return None

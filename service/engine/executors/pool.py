@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
+from service.engine.apart import apart
 from service.engine.executors.process import Child
 from service.engine.executors.wire import Call, Failure
 from service.engine.functions import Function
@@ -68,7 +69,7 @@ class ProcessPool:
             elif memory is None or child.rss <= memory * MOST_FILLED:
                 return child
             await self._bury(child)
-        child = await Child.spawn()
+        child = await _spawned()
         self._children.add(child)
         return child
 
@@ -81,6 +82,17 @@ class ProcessPool:
     async def _bury(self, child: Child) -> None:
         await child.end()
         self._children.discard(child)
+
+
+async def _spawned() -> Child:
+    """A new child; it outlives the job that it is started for, and holds nothing of it."""
+    starting = apart(Child.spawn(), "arqade-child-start")
+    try:
+        return await starting
+    except asyncio.CancelledError:
+        if starting.done() and not starting.cancelled() and starting.exception() is None:
+            await starting.result().end()  # it was ready in the moment of the cancel
+        raise
 
 
 def _about(context: Context) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class DaemonThreads(ThreadPoolExecutor):
             future.set_exception(error)
         elif not future.cancelled():
             future.set_result(result)
+        del future, error  # the error holds this frame: a circle, which only the collector could free
 
 
 class LeftRunning(asyncio.CancelledError):
@@ -79,21 +80,19 @@ class LeftRunning(asyncio.CancelledError):
 
 async def in_thread(threads: ThreadPoolExecutor, call: Callable[[], T]) -> T:
     """Call it in a thread, in the caller's context. Raises LeftRunning when it is cancelled meanwhile."""
-    running = threads.submit(copy_context().run, _ending_with_a_future, call)
+    running = threads.submit(copy_context().run, call)
+    ended = _end_of(running)  # not `asyncio.wrap_future`, which leaves a circle behind, with what the call has raised
     try:
-        return await asyncio.wrap_future(running)
+        await asyncio.shield(ended)
+        return running.result()
     except asyncio.CancelledError:
         if running.cancel() or running.done():
             raise
-        raise LeftRunning(_end_of(running)) from None
-
-
-def _ending_with_a_future(call: Callable[[], T]) -> T:
-    """A future cannot hold StopIteration: whoever awaits it would wait for ever."""
-    try:
-        return call()
+        raise LeftRunning(ended) from None
     except StopIteration as error:
         raise RuntimeError("the function raised StopIteration") from error
+    finally:
+        del running  # it holds what the call has raised, and that holds this frame
 
 
 def _end_of(running: "Future[Any]") -> "asyncio.Future[None]":

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 import structlog
 from redis.exceptions import RedisError
 
+from service.engine.apart import apart
 from service.engine.clock import RedisClock
 from service.engine.enqueue import repeated
 from service.engine.inside.log_lines import MOST_BYTES, MOST_LINES, write_line
@@ -132,7 +133,7 @@ class LogWriter:
     def _send_soon(self, log: JobLog) -> None:
         self._due[log] = None
         if self._sender is None:
-            self._sender = self._loop.create_task(self._send_due(), name="arqade-logs", context=Variables())
+            self._sender = apart(self._send_due(), "arqade-logs")
 
     async def finish(self, log: JobLog) -> None:
         """Write the last lines of one that is closed. While Redis is away they are lost, and the job is not."""

@@ -6,11 +6,12 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from contextvars import Context as Variables
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
+
+from service.engine.apart import apart
 
 _FAREWELL: Final = 5.0
 _SEVERAL: Final = (None, typing.Union, types.UnionType)
@@ -44,12 +45,10 @@ class _Opened:
     """One resource, opened and closed in a task of its own: what it holds may have to be left where it was entered."""
 
     def __init__(self, lifespan: Callable[..., AbstractAsyncContextManager[Any]], arguments: list[Any]) -> None:
-        loop = asyncio.get_running_loop()
         self.name = getattr(lifespan, "__qualname__", repr(lifespan))
-        self.value: asyncio.Future[Any] = loop.create_future()
+        self.value: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._closing = asyncio.Event()
-        # Without the variables of the job that happens to be the first.
-        self.task = loop.create_task(self._live(lifespan, arguments), name=self.name, context=Variables())
+        self.task = apart(self._live(lifespan, arguments), self.name)
 
     async def _live(self, lifespan: Callable[..., AbstractAsyncContextManager[Any]], arguments: list[Any]) -> None:
         try:

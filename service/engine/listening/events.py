@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import to_datetime
+from service.engine.codec import MALFORMED
 from service.engine.errors import InvalidInput, Unavailable
 
 RESET: Final = "stream.reset"
@@ -138,7 +139,7 @@ def unpack(entry: bytes, fields: Mapping[bytes, bytes]) -> list[Event]:
     try:
         events = cast("list[dict[str, Any]]", orjson.loads(fields[b"e"]))
         return [_event(f"evt_{entry.decode()}-{number}", data) for number, data in enumerate(events, 1)]
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+    except MALFORMED:
         return []
 
 

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.engine import keys
+from service.engine.apart import apart
 from service.engine.errors import Unavailable
 from service.engine.listening.events import Event, EventLog, Place, reset, unpack
 from service.engine.listening.figures import Figures
@@ -138,7 +139,7 @@ class Feed:
     def _listening(self) -> Generator[None, None, None]:
         self._listeners += 1
         if self._reader is None:
-            self._reader = asyncio.get_running_loop().create_task(self._run(), name="arqade-feed")
+            self._reader = apart(self._run(), "arqade-feed")
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import structlog
 
+from service.engine.apart import apart
 from service.engine.errors import Unavailable
 from service.engine.listening.events import Event
 from service.engine.listening.subscription import Subscription
@@ -27,7 +28,7 @@ class Figures:
     def add(self, listener: Subscription) -> None:
         self._listeners.add(listener)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="arqade-figures")
+            self._task = apart(self._run(), "arqade-figures")
 
     def discard(self, listener: Subscription) -> None:
         self._listeners.discard(listener)

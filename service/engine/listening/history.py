@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from service.engine.clock import to_datetime
+from service.engine.clock import to_datetime, to_ms
 from service.engine.model import Attempt, AttemptState, Job, JobError, JobState, Requeue
 
 _AGAIN: Final = "requeued"
@@ -89,4 +89,4 @@ def _attempt_entry(attempt: Attempt) -> bytes:
 
 
 def _milliseconds(at: datetime | None) -> int | None:
-    return None if at is None else round(at.timestamp() * 1000)
+    return None if at is None else to_ms(at)

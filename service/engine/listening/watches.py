@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from service.engine.apart import apart
 from service.engine.errors import Unavailable
 from service.engine.model import FINAL_STATES, Job
 
@@ -129,7 +130,7 @@ class Watches:
             watch.queued = True
             self._due.append(watch)
             if len(self._readers) < _MOST_READING:
-                task = asyncio.get_running_loop().create_task(self._read_due(), name="arqade-watch")
+                task = apart(self._read_due(), "arqade-watch")
                 self._readers.add(task)
                 task.add_done_callback(self._readers.discard)
 
