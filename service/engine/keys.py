@@ -46,7 +46,6 @@ SCHEDULES: Final = "arqade:schedules"
 SCHEDULES_DUE: Final = "arqade:schedules:due"
 SCHEDULE: Final = "arqade:schedule:"
 FIRES: Final = "arqade:fires:"
-EPOCH: Final = "arqade:epoch"
 RISING: Final = "arqade:rising:"
 HEALTH: Final = health_check_key_suffix
 SERVING: Final = "arqade:serving"
@@ -134,7 +133,7 @@ def access_key(key_id: str) -> str:
 
 
 def worker(worker_id: str) -> str:
-    """What a worker last said of itself; gone 15 s after it stops saying so."""
+    """What a worker last said of itself; gone when it has not said so for 15 s, or for its lease if that is longer."""
     return WORKER + worker_id
 
 

@@ -53,8 +53,10 @@ NAMES: Final = (
 _ENDING: Final = ("following",)
 _CREATING: Final = (*_ENDING, "meeting", "creating")
 _SHARED: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("cancel", "delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
+    **dict.fromkeys(("delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
     **dict.fromkeys(("enqueue", "enqueue_batch"), _CREATING),
+    "cancel": (*_ENDING, "cancelling"),
+    "schedule_fire": (*_CREATING, "cancelling"),
 }
 """What a script begins with, after the prelude; these files are no scripts of their own."""
 _PLACEHOLDER = re.compile(r"\{([A-Z_]+)\}")

@@ -1,10 +1,12 @@
 """Many schedules at once: each look at them is of bounded size, and one that cannot be read stops nobody."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.engine import Catalogue, Overlap, Schedule, ScheduleRequest, job
 from service.engine.clock import RedisClock
@@ -67,6 +69,31 @@ async def test_a_look_at_what_is_due_costs_the_same_however_much_is_not(client: 
         costs.append(sum(asked[f"cmdstat_{name}"]["calls"] for name in ("zrangebyscore", "get")))
     assert costs[0] == costs[1] == 3
     assert "cmdstat_hgetall" not in asked
+
+
+class _LosesReplies(TurnedScripts):
+    """Redis has decided the tick, and the worker does not hear of it."""
+
+    async def call(self, name: str, *given: Any, **how: Any) -> Any:
+        answer = await super().call(name, *given, **how)
+        if name == "schedule_fire":
+            raise RedisConnectionError("cut")
+        return answer
+
+
+async def test_a_tick_cancels_the_job_before_also_when_its_answer_is_lost(client: TurnedRedis, inspector: Any) -> None:
+    """Both ran when another script, called after it, was to cancel the job."""
+    schedules = Schedules(client, TurnedScripts(client), Catalogue.of(noted))
+    made = await schedules.create(ScheduleRequest(function="noted", every=60, overlap=Overlap.CANCEL_PREVIOUS))
+    for turn in (1, 2):
+        await client.turn(NOON + turn * MINUTE)
+        with pytest.raises(RedisConnectionError):
+            await scheduler(client, _LosesReplies(client)).fire_due()
+        await scheduler(client, TurnedScripts(client)).fire_due()
+    second, first = await schedules.fires(made.id)
+    assert inspector.zrange("arq:queue", 0, -1) == [second.job_id]
+    record = json.loads(inspector.get(f"arq:result:{first.job_id}"))
+    assert (record["state"], record["r"]["message"]) == ("cancelled", f"schedule {made.id} has its next tick")
 
 
 async def test_those_of_another_release_stop_nobody(client: TurnedRedis, inspector: Any) -> None:

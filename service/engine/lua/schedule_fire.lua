@@ -1,12 +1,11 @@
 -- Decide a tick, once: whoever comes second finds that the schedule has moved on.
 -- KEYS: schedules, due
 -- ARGV: events kept, fires kept, id, version, its next tick, the tick after or '', when to fire that,
---   overlap (skip | queue | allow), ticks missed before the one to fire, that one, its job's id or '' (all are missed),
---   queue, function, payload without its end, priority
+--   overlap (skip | queue | allow | cancel_previous), ticks missed before the one to fire, that one,
+--   ttl ms of the record of a job that is cancelled, then its job as in creating.lua, with id '' when all are missed
 -- Returns fired | skipped | held (the job before is not done: due again in a second) | moved.
-local id, following, overlap, missed, tick, job_id = ARGV[3], ARGV[6], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[11]
-local queue, fn = ARGV[12], ARGV[13]
-local key, now, events = SCHEDULE .. id, clock(), {}
+local id, following, overlap, missed, tick, job_id = ARGV[3], ARGV[6], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[12]
+local key, queue, fn = SCHEDULE .. id, ARGV[13], function_of(ARGV[14])
 local stored = redis.call('HMGET', key, 'version', 'tick', 'last')
 if stored[1] ~= ARGV[4] or stored[2] ~= ARGV[5] then return 'moved' end
 
@@ -15,6 +14,9 @@ if busy and overlap == 'queue' then
   redis.call('HSET', key, 'held', ARGV[5])
   redis.call('ZADD', KEYS[2], int(now + 1000), id)
   return 'held'
+elseif busy and overlap == 'cancel_previous' then
+  cancel_job(stored[3], 'schedule ' .. id .. ' has its next tick', ARGV[11], now, events)
+  busy = false
 end
 
 local function note(job, why)
@@ -29,12 +31,8 @@ if busy then
   note(nil, 'the job before is not done: ' .. stored[3])
 elseif job_id ~= '' then
   note(job_id)
-  redis.call('SET', PAYLOAD .. job_id, ARGV[14] .. ',"et":' .. int(now) .. '}')
-  redis.call('ZADD', queue, place(now, tonumber(ARGV[15])), job_id)
-  redis.call('ZADD', QUEUES, now, queue)
+  write_all(12, judge_all(12), ARGV[11])
   redis.call('HSET', key, 'last', job_id)
-  events[#events + 1] = event('job.created', now, job_id, fn, queue)
-  wake(queue, now, now)
 end
 redis.call('LTRIM', FIRES .. id, 0, ARGV[2] - 1)
 redis.call('HSET', key, 'tick', following)

@@ -13,6 +13,7 @@ from arq.cron import CronJob
 from redis.asyncio import Redis
 
 from service.engine import keys
+from service.engine.codec import MALFORMED
 from service.engine.errors import FunctionNotRegistered, InvalidInput, ScheduleNotFound
 from service.engine.functions import Catalogue, Function
 from service.engine.schedules.model import Overlap, Schedule, ScheduleRequest, Source
@@ -25,7 +26,7 @@ _NOT_DECLARED: Final = (
     InvalidInput,
     FunctionNotRegistered,
     ScheduleNotFound,
-    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),  # what a newer release has stored
+    *MALFORMED,  # what a newer release has stored
 )
 log = structlog.get_logger("arqade.schedules")
 

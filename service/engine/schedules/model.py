@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from service.engine.clock import to_datetime
+from service.engine.clock import to_datetime, to_ms
 from service.engine.codec import encode
 from service.engine.schedules.timetable import CatchUp, Timetable
 from service.engine.secrets.sensitive import hide_sealed
@@ -35,10 +35,11 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """When a function runs by itself, for `@job(schedule=…)`: as a ScheduleRequest, without what the function knows.
+class _Repeated:
+    """What a schedule says, whoever makes it. Durations are seconds; `cron` and `every` exclude each other.
 
-    Durations are seconds. `input`: its named arguments.
+    `window`: how late a missed tick may still be caught up. `jitter`: each tick is fired up to that much later.
+    `input`: the function's named arguments.
     """
 
     cron: str | None = None
@@ -49,6 +50,11 @@ class Timing:
     window: float = 3600.0
     jitter: float = 0.0
     input: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing(_Repeated):
+    """When a function runs by itself, for `@job(schedule=…)`: as a ScheduleRequest, without what the function knows."""
 
     def request(self, function: str, queue: str) -> "ScheduleRequest":
         """What the function's schedule is declared as."""
@@ -57,22 +63,11 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleRequest:
-    """A schedule to create. Durations are seconds; `cron` and `every` exclude each other.
-
-    `window`: how late a missed tick may still be caught up. `jitter`: each tick is fired up to that much later.
-    """
+class ScheduleRequest(_Repeated):
+    """A schedule to create: when, and what its jobs are, as in a Request."""
 
     function: str
-    input: Mapping[str, Any] = field(default_factory=dict[str, Any])
     name: str | None = None
-    cron: str | None = None
-    every: float | None = None
-    timezone: str = "UTC"
-    overlap: Overlap = Overlap.SKIP
-    catch_up: CatchUp = CatchUp.ONCE
-    window: float = 3600.0
-    jitter: float = 0.0
     ends_at: datetime | None = None
     queue: str | None = None
     priority: int = 0
@@ -102,7 +97,7 @@ class Schedule:
 
     @property
     def timetable(self) -> Timetable:
-        return timetable_of(self.id, self.request, int(self.created_at.timestamp() * 1000))
+        return timetable_of(self.id, self.request, to_ms(self.created_at))
 
 
 class FireOutcome(StrEnum):
@@ -125,7 +120,7 @@ class Fire:
 
 def timetable_of(schedule_id: str, request: ScheduleRequest, anchor: int) -> Timetable:
     """When the schedule is due. Intervals are counted from `anchor`, the ms of its creation."""
-    ends = None if request.ends_at is None else int(request.ends_at.timestamp() * 1000)
+    ends = None if request.ends_at is None else to_ms(request.ends_at)
     return Timetable(
         cron=request.cron,
         every=request.every,

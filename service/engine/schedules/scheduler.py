@@ -13,11 +13,12 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import RedisClock, to_datetime
+from service.engine.codec import MALFORMED, encode
 from service.engine.errors import Unavailable
 from service.engine.ids import new_id
 from service.engine.record import options_of, payload_head
 from service.engine.schedules.declared import Declared, cron_id
-from service.engine.schedules.model import FORGOTTEN_AFTER, Overlap, Schedule, Source, read_schedule
+from service.engine.schedules.model import FORGOTTEN_AFTER, Schedule, Source, read_schedule
 from service.engine.schedules.schedules import FIRES_KEPT, job_request
 from service.engine.schedules.timetable import Step, step
 from service.engine.scripts import Argument, Scripts
@@ -28,7 +29,6 @@ _LOOK_AGAIN: Final = 30.0
 """Seconds after which a worker looks though nobody has told it that a schedule changed."""
 _TWO_WEEKS: Final = 14 * 86_400.0
 _KEYS: Final = (keys.SCHEDULES, keys.SCHEDULES_DUE)
-_NOT_UNDERSTOOD: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 log = structlog.get_logger("arqade.schedules")
 
 
@@ -110,7 +110,7 @@ class Scheduler:
             schedule_id = name.decode()
             try:
                 moved = await self._decide(schedule_id, dict(zip(pairs[::2], pairs[1::2], strict=True)), now)
-            except _NOT_UNDERSTOOD as error:
+            except MALFORMED as error:
                 passed_over += 1
                 self._report(schedule_id, error)
             else:
@@ -137,11 +137,6 @@ class Scheduler:
         else:
             decided = step(timetable, schedule.request.catch_up, int(schedule.request.window * 1000), tick, now)
         outcome = await self._scripts.call("schedule_fire", _KEYS, self._arguments(schedule, tick, decided))
-        if outcome == b"fired" and schedule.request.overlap is Overlap.CANCEL_PREVIOUS and schedule.last_job_id:
-            reason = f"schedule {schedule_id} has its next tick"
-            await self._scripts.call(
-                "cancel", (), [self._events_kept, schedule.last_job_id, reason, int(self._ended_ttl * 1000)]
-            )
         if outcome in {b"fired", b"skipped"}:
             log.info("tick", schedule_id=schedule_id, outcome=outcome.decode(), late_ms=now - timetable.fires_at(tick))
         return outcome == b"moved"
@@ -150,7 +145,6 @@ class Scheduler:
         request, following = job_request(schedule.request, schedule.id), decided.following
         queue = keys.queue(request.queue or keys.DEFAULT_QUEUE)
         options = options_of(request, queue) | {"scheduled_for": decided.tick}
-        cancels = schedule.request.overlap is Overlap.CANCEL_PREVIOUS
         return [
             self._events_kept,
             FIRES_KEPT,
@@ -159,12 +153,13 @@ class Scheduler:
             tick,
             "" if following is None else following,
             "" if following is None else schedule.timetable.fires_at(following),
-            Overlap.ALLOW if cancels else schedule.request.overlap,
+            schedule.request.overlap,
             decided.missed,
             decided.tick,
+            int(self._ended_ttl * 1000),
             new_id("job_") if decided.fire else "",
             queue,
-            request.function,
             payload_head(request.function, options, request.input),
-            request.priority,
+            "",
+            encode({"priority": request.priority}) if request.priority else "",
         ]

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.engine import keys
-from service.engine.clock import to_datetime
+from service.engine.clock import to_datetime, to_ms
+from service.engine.codec import MALFORMED
 from service.engine.enqueue import prepare
 from service.engine.errors import DeclaredInCode, InvalidInput, ScheduleChanged, ScheduleNotFound, Unavailable
 from service.engine.functions import Catalogue
@@ -59,7 +60,7 @@ class Schedules:
             known = await self._find(schedule_id)
             asked = replace(asked, paused=known is not None and known.request.paused)
             if known is None or known.source is not source or dump(known.request) != dump(asked):
-                anchor = await self._now() if known is None else _anchor(known)
+                anchor = await self._now() if known is None else to_ms(known.created_at)
                 expected, keeps = ("", False) if known is None else (str(known.version), _same_times(known, asked))
                 try:
                     await self._put(schedule_id, expected, asked, anchor, source, keeps=keeps)
@@ -73,15 +74,26 @@ class Schedules:
 
     async def forget(self, schedule: Schedule) -> None:
         """Delete a schedule of the code, unless it has been declared again meanwhile."""
-        await self._call("schedule_delete", [schedule.id, "*", int(schedule.seen_at.timestamp() * 1000)])
+        await self._call("schedule_delete", [schedule.id, "*", to_ms(schedule.seen_at)])
 
     async def page(self, after: str | None, limit: int) -> list[Schedule]:
         """Schedules by id, those later than `after` (None: from the first), at most `limit`."""
+        found: list[Schedule] = []
+        while (most := limit - len(found)) > 0:
+            part = await self._part(after, most)
+            found += [schedule for name, stored in part if (schedule := _read(name, stored)) is not None]
+            if len(part) < most:
+                break
+            after = part[-1][0]  # on from there, also when it cannot be read: a short page says that it is the last
+        return found
+
+    async def _part(self, after: str | None, most: int) -> list[tuple[str, dict[bytes, bytes]]]:
+        """The next ids, at most that many, each with its hash: an empty one when it has just been deleted."""
         start = "-" if after is None else f"({after}"
         try:
             ids = cast(
                 "list[bytes]",
-                await self._redis.zrange(keys.SCHEDULES, start, "+", bylex=True, offset=0, num=limit),
+                await self._redis.zrange(keys.SCHEDULES, start, "+", bylex=True, offset=0, num=most),
             )
             async with self._redis.pipeline(transaction=False) as pipe:
                 for found in ids:
@@ -89,8 +101,7 @@ class Schedules:
                 hashes = cast("list[dict[bytes, bytes]]", await pipe.execute())
         except (RedisError, OSError) as error:
             raise Unavailable from error
-        read = (_read(found.decode(), stored) for found, stored in zip(ids, hashes, strict=True))
-        return [schedule for schedule in read if schedule is not None]
+        return [(found.decode(), stored) for found, stored in zip(ids, hashes, strict=True)]
 
     async def get(self, schedule_id: str) -> Schedule:
         """Raises ScheduleNotFound."""
@@ -116,7 +127,7 @@ class Schedules:
             raise DeclaredInCode(schedule_id)
         if request.ends_at != known.request.ends_at:
             _check_end(request, await self._now())
-        return await self._change(known, self._checked(schedule_id, request, _anchor(known)), version)
+        return await self._change(known, self._checked(schedule_id, request, to_ms(known.created_at)), version)
 
     async def pause(self, schedule_id: str) -> Schedule:
         """Fire no more. Safe to repeat. Raises ScheduleNotFound."""
@@ -139,7 +150,7 @@ class Schedules:
     async def _change(self, known: Schedule, request: ScheduleRequest, version: int | None) -> Schedule:
         expected = str(known.version if version is None else version)
         keeps = _same_times(known, request)
-        await self._put(known.id, expected, request, _anchor(known), known.source, keeps=keeps)
+        await self._put(known.id, expected, request, to_ms(known.created_at), known.source, keeps=keeps)
         return await self.get(known.id)
 
     async def delete(self, schedule_id: str, version: int | None = None) -> None:
@@ -208,7 +219,7 @@ class Schedules:
         timetable = timetable_of(schedule_id, request, anchor)
         tick = None if request.paused else timetable.after(await self._now())
         fired_here = source is not Source.CRON_JOBS
-        reply = await self._call(
+        code, there = await self._call(
             "schedule_put",
             [
                 schedule_id,
@@ -222,11 +233,11 @@ class Schedules:
                 "1" if keeps else "",
             ],
         )
-        match reply[0]:
+        match code:
             case b"missing":
                 raise ScheduleNotFound(schedule_id)
             case b"changed" | b"exists":
-                raise ScheduleChanged(schedule_id, reply[2])
+                raise ScheduleChanged(schedule_id, there)
             case _:
                 return
 
@@ -244,10 +255,6 @@ class Schedules:
         return found[0] * 1000 + found[1] // 1000
 
 
-def _anchor(schedule: Schedule) -> int:
-    return int(schedule.created_at.timestamp() * 1000)
-
-
 def _check_end(request: ScheduleRequest, now: int) -> None:
     if request.ends_at is not None and request.ends_at <= to_datetime(now):
         raise InvalidInput.at("/ends_at", "is over: there would be no tick", "past")
@@ -263,7 +270,7 @@ def _read(schedule_id: str, stored: Mapping[bytes, bytes]) -> Schedule | None:
     """None for one that is just gone, or that a newer release has written: it is not to hide all others."""
     try:
         return read_schedule(schedule_id, stored) if stored else None
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except MALFORMED as error:
         log.error("schedule not understood", schedule_id=schedule_id, error=f"{type(error).__name__}: {error}")
         return None
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from service.engine.clock import to_datetime
+from service.engine.clock import to_datetime, to_ms
 from service.engine.durations import LONGEST
 from service.engine.errors import InvalidInput
 
@@ -85,7 +85,7 @@ class Timetable:
         assert self.cron is not None
         local = to_datetime(moment).astimezone(self._zone)
         for found in CronSim(self.cron, local):
-            tick = int(found.timestamp() * 1000)
+            tick = to_ms(found)
             if tick > moment:  # a time that happens twice is named twice
                 return tick
         raise StopIteration
@@ -99,7 +99,7 @@ class Timetable:
         assert self.cron is not None
         local = to_datetime(moment + 1000 - moment % 1000).astimezone(self._zone)
         for found in CronSim(self.cron, local, reverse=True):
-            tick = int(found.timestamp() * 1000)
+            tick = to_ms(found)
             if tick <= moment:
                 return tick
         return moment
