@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 from redis.exceptions import RedisError
 
+from service.engine.clock import to_ms
 from service.engine.codec import encode
 from service.engine.errors import (
     InvalidInput,
@@ -49,7 +50,7 @@ class Change:
     def due(self, now: int) -> int | None:
         """When the job is to start, in ms; None when that stays as it is."""
         if self.run_at is not None:
-            return int(self.run_at.timestamp() * 1000)
+            return to_ms(self.run_at)
         return now + int(1000 * self.delay) if self.delay is not None else None
 
 
@@ -94,7 +95,7 @@ def _check_waiting(job: Job, expected: Callable[[Job], bool]) -> None:
 def _rewritten(job: Job, seen: Snapshot, wanted: Change) -> list[Argument]:
     """The payload and place as they were, and the payload as it is to be. Raises InvalidInput for one not of ours."""
     payload, due = seen.payload or b"", wanted.due(seen.now)
-    if not payload.startswith(_OURS):
+    if not payload.startswith(_OURS) or not job.function:
         raise InvalidInput.at("", "a stock ARQ client has enqueued it, in its own form: cancel or delete it", "foreign")
     stored = cast("dict[str, Any]", orjson.loads(payload))
     function, options = stored.pop("f"), cast("dict[str, Any]", stored.pop("x", {}))

@@ -20,6 +20,7 @@ ArqadeError
 ├── UniqueConflict          another job holds the unique key; .job_id
 ├── UniqueForeign           and it is one that the caller may not touch
 ├── IdempotencyConflict     the key was used for a different request; .key
+├── WorkerNotFound          no such worker lives
 ├── QueueFull               the queue's limit of unfinished jobs is reached; .queue, .limit
 ├── ScheduleNotFound        no such schedule
 ├── ScheduleChanged         somebody else changed it meanwhile; .version
@@ -216,7 +217,7 @@ class BatchNotFound(ArqadeError):
 class BatchRefused(ArqadeError):
     """An atomic batch that could not be: nothing was enqueued. `refusals` by index."""
 
-    def __init__(self, refusals: "Mapping[int, ArqadeError]") -> None:
+    def __init__(self, refusals: Mapping[int, ArqadeError]) -> None:
         self.refusals = refusals
         super().__init__(f"nothing was enqueued: {len(refusals)} of the jobs cannot be")
 

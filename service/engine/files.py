@@ -11,7 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -158,9 +158,10 @@ class FileStore:
             return 0
         with os.scandir(self._folder) as entries:
             for entry in entries:
-                if entry.stat(follow_symlinks=False).st_mtime < before:
-                    Path(entry.path).unlink(missing_ok=True)
-                    removed += not entry.name.endswith(".json")
+                with suppress(FileNotFoundError):  # a part that has just become a file, or was given up
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        Path(entry.path).unlink()
+                        removed += not entry.name.endswith(".json")
         return removed
 
     async def free_bytes(self) -> int:

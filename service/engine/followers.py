@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import RedisClock
-from service.engine.scripts import Scripts
+from service.engine.scripts import Argument, Scripts
 from service.engine.wake import Wake
 
 EVERY: Final = 30.0
@@ -44,7 +44,7 @@ class Followers:
         """
         cursor, left = "0", True
         while cursor or left:
-            arguments: list[str | bytes | int | float] = [self._events_kept, cursor, int(900 * self._every)]
+            arguments: list[Argument] = [self._events_kept, cursor, int(900 * self._every)]
             reply = await self._scripts.call("sweep_followers", (keys.SWEPT,), arguments)
             following, more = cast("tuple[bytes, int]", reply)
             cursor, left = following.decode(), more == 1

@@ -103,7 +103,7 @@ class Function:
     @cached_property
     def returns_plain(self) -> bool:
         """Whether results need no serialiser of their own, because the annotation promises plain JSON values."""
-        return self._hints.get("return", Any) in {Any, None, type(None), str, int, bool}
+        return self._hints.get("return", Any) in (Any, None, type(None), str, int, bool)
 
     def result_as_json(self, value: Any) -> bytes:
         """What the function returned, as it is stored. Raises whatever its type raises when it has no JSON form."""

@@ -12,8 +12,8 @@ from typing import Any, cast
 import orjson
 
 from service.engine import keys
-from service.engine.clock import to_datetime
-from service.engine.codec import encode
+from service.engine.clock import to_datetime, to_ms
+from service.engine.codec import MALFORMED, encode
 from service.engine.functions import Catalogue, Function
 from service.engine.listening.history import read_error, read_history
 from service.engine.model import Attempt, AttemptState, Job, JobState, Progress
@@ -29,7 +29,7 @@ def options_of(request: Request, queue: str, batch_id: str | None = None) -> dic
         "queue": None if queue == keys.DEFAULT_QUEUE else keys.queue(queue),
         "priority": request.priority or None,
         "delay": request.delay,
-        "run_at": int(request.run_at.timestamp() * 1000) if request.run_at else None,
+        "run_at": to_ms(request.run_at) if request.run_at else None,
         "timeout": request.timeout,
         "max_attempts": request.max_attempts,
         "expires_in": request.expires_in,
@@ -141,7 +141,6 @@ class Defaults:
         return int(options.get("max_attempts") or (known.max_attempts if known else DEFAULT_MAX_ATTEMPTS))
 
 
-_MALFORMED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 _UNREADABLE: Mapping[str, Any] = {"f": "", "a": (), "k": {}, "et": 0}
 
 
@@ -151,23 +150,22 @@ def read_job(job_id: str, snapshot: Snapshot, defaults: Defaults) -> Job | None:
     A payload that cannot be read, such as a stock client's pickle, makes a job without function and arguments.
     """
     try:
-        return _read(job_id, snapshot.record or snapshot.payload or b"", snapshot, defaults)
-    except _MALFORMED:
+        return _job(job_id, orjson.loads(snapshot.record or snapshot.payload or b""), snapshot, defaults)
+    except MALFORMED:
         if snapshot.record is not None or snapshot.payload is None:
             return None
-    return Job(**_common_fields(job_id, _UNREADABLE, {}, snapshot, defaults), **_unfinished(snapshot))
+    return _job(job_id, _UNREADABLE, snapshot, defaults)
 
 
-def _read(job_id: str, raw: bytes, snapshot: Snapshot, defaults: Defaults) -> Job:
-    stored = cast("dict[str, Any]", orjson.loads(raw))
+def _job(job_id: str, stored: Mapping[str, Any], snapshot: Snapshot, defaults: Defaults) -> Job:
+    attempts, requeues = read_history(snapshot.notes)
+    common = _common_fields(job_id, stored, snapshot, defaults)
+    own = _ended(stored, attempts) if snapshot.record else _unfinished(snapshot, attempts)
+    return Job(**common, requeues=requeues, **own)
+
+
+def _common_fields(job_id: str, stored: Mapping[str, Any], snapshot: Snapshot, defaults: Defaults) -> dict[str, Any]:
     options = cast("dict[str, Any]", stored.get("x") or {})
-    common = _common_fields(job_id, stored, options, snapshot, defaults)
-    return Job(**common, **(_ended(stored, snapshot) if snapshot.record else _unfinished(snapshot)))
-
-
-def _common_fields(
-    job_id: str, stored: Mapping[str, Any], options: Mapping[str, Any], snapshot: Snapshot, defaults: Defaults
-) -> dict[str, Any]:
     created = int(stored["et"])
     run_at = options.get("run_at") or created + 1000 * float(options.get("delay") or 0)
     notes = snapshot.notes
@@ -184,7 +182,6 @@ def _common_fields(
         "max_attempts": defaults.max_attempts(stored["f"], options),
         "lost": int(notes.get(b"lost", 0)),
         "released": int(notes.get(b"released", 0)),
-        "requeues": read_history(notes)[1],
         "forgotten": int(notes.get(b"forgotten", 0)),
         "progress": Progress(**orjson.loads(notes[b"progress"])) if b"progress" in notes else None,
         "log_lines": int(notes.get(b"log_lines", 0)),
@@ -209,9 +206,9 @@ def _trace_id(traceparent: str | None) -> str | None:
     return parts[1] if len(parts) == 4 else None
 
 
-def _unfinished(snapshot: Snapshot) -> dict[str, Any]:
+def _unfinished(snapshot: Snapshot, attempts: tuple[Attempt, ...]) -> dict[str, Any]:
+    """Of a job that is not done; `attempts` are those that have ended, as in `_ended`."""
     score = int(float(snapshot.score or 0))  # its fraction is no time, see prelude.lua
-    attempts = read_history(snapshot.notes)[0]
     token = Token.parse(snapshot.lease)
     if snapshot.lease:
         state = JobState.RUNNING
@@ -242,17 +239,16 @@ def _lease_ended(snapshot: Snapshot) -> bool:
     return (snapshot.score or b"").endswith(b".5")
 
 
-def _ended(stored: dict[str, Any], snapshot: Snapshot) -> dict[str, Any]:
+def _ended(stored: Mapping[str, Any], attempts: tuple[Attempt, ...]) -> dict[str, Any]:
     state = _final_state(stored)
     token = Token.parse(cast("str", stored["by"]).encode()) if stored.get("by") else None
     error = None if state is JobState.SUCCEEDED else read_error(stored.get("r"), int(stored["t"] or 0))
-    attempts = read_history(snapshot.notes)[0]
-    begun = "state" not in stored or (token is not None and stored.get("attempt_state") != "")
-    started = to_datetime(stored["st"]) if begun else None
+    begun_by = token if stored.get("attempt_state") != "" else None
+    started = to_datetime(stored["st"]) if begun_by is not None or "state" not in stored else None
     finished = to_datetime(stored["ft"])
-    if token is not None and stored.get("attempt_state") != "":
+    if begun_by is not None:
         ended = AttemptState(stored.get("attempt_state") or state)
-        attempts += (Attempt(token.attempt, ended, token.worker_id, started, finished, error),)
+        attempts += (Attempt(begun_by.attempt, ended, begun_by.worker_id, started, finished, error),)
     return {
         "state": state,
         "attempt": int(stored["t"] or 0),

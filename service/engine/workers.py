@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import to_datetime
+from service.engine.codec import MALFORMED
 from service.engine.errors import Unavailable, WorkerNotFound
 from service.engine.ids import made_at
 
@@ -134,7 +135,7 @@ def _read(said: bytes) -> WorkerInfo | None:
     """None for what cannot be read, whoever wrote it: it is not to hide the others."""
     try:
         return WorkerInfo.of(said)
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+    except MALFORMED:
         return None
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import hashlib
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,26 @@ async def keyed(store: FileStore, key: str, content: bytes) -> StoredFile:
     async with store.create(name="a", content_type="text/plain", key=key) as new:
         new.path.write_bytes(content)
     return new.stored
+
+
+async def test_a_sweep_goes_past_what_becomes_a_file_meanwhile(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen to fail with its name gone between the two looks: nothing after it was swept."""
+    for name in ("a", "b", "c"):
+        async with store.create(name=name, content_type="text/plain") as new:
+            new.path.write_bytes(b"old")
+    part = tmp_path / "files" / "file_1.part"
+    part.touch()
+    scan = os.scandir
+
+    @contextmanager
+    def scan_and_complete(folder: Path) -> Generator[list[os.DirEntry[str]]]:
+        with scan(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name != part.name)
+        part.unlink()
+        yield found
+
+    monkeypatch.setattr(os, "scandir", scan_and_complete)
+    assert await store.sweep(-60) == 3
+    assert names(tmp_path / "files") == set()

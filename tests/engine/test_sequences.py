@@ -34,6 +34,7 @@ from service.engine import (
 )
 from service.engine.clock import RedisClock
 from service.engine.followers import Followers
+from service.engine.inside.results import fetch
 from service.engine.scripts import Scripts
 from service.engine.sequences import MOST_LINKS
 from tests.stage import Stage, ask, done, eventually
@@ -299,6 +300,24 @@ async def test_results_are_kept_for_as_long_as_a_follower_waits_for_others(stage
     assert await states(engine, made) == ["succeeded"] * 3
 
 
+async def test_large_results_are_read_in_parts(stage: Stage) -> None:
+    """Redis answers nobody else meanwhile, and holds a script's whole answer in memory."""
+
+    @job()
+    async def large(number: int) -> str:
+        return str(number) * (1 << 20)
+
+    engine = await stage.engine(large)
+    made = await engine.enqueue_many([ask("large", input={"number": number}) for number in range(10)])
+    await stage.run_until_empty(large)
+    job_ids = [each.id for each in made if isinstance(each, Job)]
+    async with stage.address.open_pool() as client:
+        scripts = Scripts(client)
+        assert 1 <= len(await scripts.call("results", (), list(job_ids))) < 10
+        results = await fetch(scripts, job_ids)
+    assert [value[:1] for value in results.values()] == [str(number) for number in range(10)]
+
+
 async def test_results_reach_a_child_process(stage: Stage) -> None:
     engine = await stage.engine(without_context, in_child)
     made = await engine.enqueue_chain([ask("without_context"), ask("in_child")])
@@ -330,9 +349,8 @@ async def test_workers_are_told_to_go_on(stage: Stage) -> None:
         await eventually(engine.workers.all, bool)
         made = await engine.enqueue_chain([ask("step"), steps(2500)])
         await engine.cancel(ids(made)[0])
-        await eventually(
-            lambda: engine.batches.get(made.batch.id), lambda batch: batch.states == {JobState.CANCELLED: 2501}, 10.0
-        )
+        ended = await eventually(lambda: engine.batches.get(made.batch.id), lambda batch: batch.done, 10.0)
+    assert ended.states == {JobState.CANCELLED: 2501}
 
 
 async def test_who_has_no_followers_pays_one_look_a_call(stage: Stage, inspector: Any) -> None:
@@ -415,7 +433,6 @@ async def play(redis_url: str, graph: list[Node]) -> None:
 
 @settings(
     max_examples=50,
-    deadline=None,
     database=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

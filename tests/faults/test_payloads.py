@@ -1,6 +1,7 @@
 """A job that cannot run now is kept: too old, of a function that nobody knows here, or unreadable."""
 
 import pickle
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ import orjson
 import pytest
 from redis.exceptions import ResponseError
 
-from service.engine import Context, JobState, RetryPolicy, job
+from service.engine import Change, Context, InvalidInput, JobNotFound, JobState, RetryPolicy, job
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.stage import Stage, ask, done, eventually
 
@@ -34,7 +35,10 @@ HOSTILE: Final[dict[str, bytes]] = {
             "max_attempts is text": {"x": {"max_attempts": "many"}},
             "expires_in is text": {"x": {"expires_in": "soon"}},
             "priority is text": {"x": {"priority": "high"}},
+            "priority is an object": {"x": {"priority": {"high": 1}}},
             "unique_key is a number": {"x": {"unique_key": 5}},
+            "unique_key is an object": {"x": {"unique_key": {"a": 1}}},
+            "unique_key is null": {"x": {"unique_key": None}},
         }.items()
     },
 }
@@ -64,6 +68,27 @@ async def test_a_payload_from_a_stranger_ends_its_job_and_no_worker(stage: Stage
     if ended.state is JobState.FAILED:
         assert ended.error is not None
         assert ended.error.type in {"PayloadUnreadable", "InvalidInput"}
+
+
+@pytest.mark.parametrize("form", HOSTILE)
+async def test_a_payload_from_a_stranger_can_be_got_rid_of(stage: Stage, redis_url: str, form: str) -> None:
+    """Seen to fail for a unique key that is no text: for one such job, its whole queue could not be purged."""
+    engine = await stage.engine(greet)
+
+    async def change() -> None:
+        with suppress(InvalidInput):
+            await engine.change("hostile", Change(priority=3))
+        await engine.delete("hostile")
+
+    for get_rid in (partial(engine.queues.purge, "default"), partial(engine.cancel, "hostile"), change):
+        async with stock_client(redis_url) as client:
+            await client.set("arq:job:hostile", HOSTILE[form])
+            await client.zadd("arq:queue", {"hostile": 1})
+            with suppress(JobNotFound):  # of some, not even a record can be made
+                await get_rid()
+            asked = await client.zscore("arq:abort", "hostile") is not None
+            assert asked or not await client.exists("arq:job:hostile")
+            await client.delete("arq:abort", "arq:result:hostile", "arqade:deleted:hostile")
 
 
 async def test_an_unreadable_payload_is_kept_raw_and_can_be_run_when_somebody_reads_it(

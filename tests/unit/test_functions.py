@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -66,6 +66,14 @@ def test_a_problem_points_at_its_place() -> None:
         "/input/_job_id",
         "/input/a~1b",
     }
+
+
+def test_a_result_may_be_annotated_with_anything() -> None:
+    @job()
+    async def count() -> Annotated[int, {"unit": "parcels"}]:
+        return 1
+
+    assert required_spec(count).result_as_json(1) == b"1"
 
 
 def test_what_cannot_be_called_by_name_cannot_be_a_job() -> None:

@@ -1,10 +1,11 @@
 """The engine's public face is what `__all__` says, and the docs print the table of states that the code has."""
 
 import ast
+import re
 from pathlib import Path
 
 import service.engine
-from service.engine import AttemptState, JobState
+from service.engine import ArqadeError, AttemptState, JobState, errors
 from service.engine.model import FINAL_STATES, TRANSITIONS
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +27,12 @@ def test_every_import_of_the_face_is_public() -> None:
         alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
     assert imported == set(service.engine.__all__)
+
+
+def test_the_tree_of_errors_has_them_all() -> None:
+    drawn = re.findall(r"^(?:│   )*[├└]── (\w+)", errors.__doc__ or "", re.MULTILINE)
+    there = [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, ArqadeError)]
+    assert sorted(["ArqadeError", "_AboutJob", *drawn]) == sorted(there)
 
 
 def test_final_states_are_left_only_on_request() -> None:

@@ -72,5 +72,6 @@ class AuditLog:
 
 
 def _entry(identifier: str, line: bytes) -> AuditEntry:
-    deed = Deed(**cast("dict[str, Any]", orjson.loads(line)))
+    said = cast("dict[str, Any]", orjson.loads(line))
+    deed = Deed(**{name: said[name] for name in Deed.__dataclass_fields__.keys() & said.keys()})  # a newer one has more
     return AuditEntry(f"aud_{identifier}", to_datetime(int(identifier.partition("-")[0])), deed)

@@ -1,7 +1,7 @@
 """Jobs that running jobs enqueue: by the same script as everybody's, each with its parent's id."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from service.engine.enqueue import Enqueuer, prepare
@@ -48,18 +48,18 @@ class Children:
         """The child's id. Raises what enqueueing raises, TypeError for options that a Request has not."""
         if refused := _OURS & options.keys():
             raise TypeError(f"ctx.enqueue sets {', '.join(sorted(refused))} itself")
-        request = Request(
-            function=function if isinstance(function, str) else required_spec(function).name,
-            input=given,
-            idempotency_key=None if key is None else self.scoped(parent, key),
-            parent_id=parent.job_id,
-            traceparent=parent.options.get("traceparent"),
-            **options,
-        )
-        return await self.send(request)
+        name = function if isinstance(function, str) else required_spec(function).name
+        return await self.send(parent, Request(function=name, input=given, idempotency_key=key, **options))
 
-    async def send(self, request: Request) -> str:
-        """Enqueue what is made already; gives the id of the job that answers. Raises what enqueueing raises."""
+    async def send(self, parent: Run, request: Request) -> str:
+        """Enqueue a request as a child; gives the id of the job that answers. Raises what enqueueing raises."""
+        key = request.idempotency_key
+        request = replace(
+            request,
+            parent_id=parent.job_id,
+            traceparent=request.traceparent or parent.options.get("traceparent"),
+            idempotency_key=None if key is None else _scoped(parent, key),
+        )
         entry = prepare(request, self._rules.catalogue, max_pending=self._rules.max_pending)
         reply = (await self._enqueuer.send([entry], [request]))[0]
         if isinstance(reply, ArqadeError):
@@ -77,9 +77,26 @@ class Children:
         """Wait for what is under way."""
         await self._enqueuer.close()
 
-    @staticmethod
-    def scoped(parent: Run, key: str) -> str:
-        """Two jobs do not share keys, nor do they with callers of the API. Raises InvalidInput for an empty key."""
-        if not key:
-            raise InvalidInput.at("/key", "has at least one character", "too_short")
-        return f"child {parent.job_id} {key}"
+
+def _scoped(parent: Run, key: str) -> str:
+    """Two jobs do not share keys, nor do they with callers of the API. Raises InvalidInput for an empty key."""
+    if not key:
+        raise InvalidInput.at("/key", "has at least one character", "too_short")
+    return f"child {parent.job_id} {key}"
+
+
+class ChildCalls:
+    """What `function.enqueue(…)` means inside a running job: a child of it."""
+
+    __slots__ = ("_children", "_parent")
+
+    def __init__(self, children: Children, parent: Run) -> None:
+        self._children = children
+        self._parent = parent
+
+    async def enqueue(self, request: Request) -> Job:
+        """The child. An idempotency key is one of this job, as `key` of Context.enqueue is.
+
+        Raises what enqueueing raises, JobPurged when the job that answers is no longer kept.
+        """
+        return await self._children.read(await self._children.send(self._parent, request))

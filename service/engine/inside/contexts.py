@@ -11,8 +11,7 @@ from service.engine import keys
 from service.engine.binding import bind
 from service.engine.clock import to_datetime
 from service.engine.errors import StaleLease
-from service.engine.inside.child_calls import ChildCalls
-from service.engine.inside.children import Children
+from service.engine.inside.children import ChildCalls, Children
 from service.engine.inside.context import Context
 from service.engine.inside.progress import ProgressReporter
 from service.engine.inside.results import fetch

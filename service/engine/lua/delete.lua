@@ -11,9 +11,9 @@ local function withdraw()
   queue = find_queue(id, payload)
   local parsed, job = pcall(cjson.decode, payload)
   local options = parsed and type(job) == 'table' and type(job.x) == 'table' and job.x or {}
-  local unique = options.unique_key and UNIQUE .. options.unique_key
-  if unique and redis.call('GET', unique) == id then redis.call('DEL', unique) end
-  if options.priority then redis.call('ZREM', RISING .. queue, options.priority .. id) end
+  local unique = UNIQUE .. unique_of(payload)
+  if redis.call('GET', unique) == id then redis.call('DEL', unique) end
+  if type(options.priority) == 'number' then redis.call('ZREM', RISING .. queue, options.priority .. id) end
   redis.call('ZREM', queue, id)
   redis.call('ZREM', ABORT, id)
   return event('job.cancelled', now, id, ARGV[3], queue, ',"reason":"deleted"')

@@ -10,7 +10,8 @@ local ENDINGS = {failed = ' failed', cancelled = ' was cancelled', expired = ' e
 local function unique_of(payload)
   local parsed, job = nil, nil
   if string.find(payload, '"unique_key"', 1, true) then parsed, job = pcall(cjson.decode, payload) end
-  return parsed and type(job.x) == 'table' and job.x.unique_key or ''
+  local unique = parsed and type(job) == 'table' and type(job.x) == 'table' and job.x.unique_key
+  return type(unique) == 'string' and unique or '' -- anybody may have written the payload
 end
 
 -- When a job is due: '' now | '+ms' after a delay | '@ms' at a time.
