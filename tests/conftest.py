@@ -8,10 +8,11 @@ errors (pyproject).
 import asyncio
 import inspect
 import os
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import hypothesis
 import pytest
 import redis
 
@@ -20,6 +21,9 @@ from service.settings import Settings
 from service.testing import private_redis
 
 pytest_plugins = ("tests.stage", "service.testing.plugin")
+
+hypothesis.settings.register_profile("busy", deadline=None)  # what else the machine does must not decide
+hypothesis.settings.load_profile("busy")
 
 STRICT: Final = os.environ.get("ARQADE_CI") == "1"
 """On CI every tool is installed, so a test that skips itself is a failure."""
@@ -128,6 +132,19 @@ async def _task_watch() -> AsyncIterator[None]:
     if left:  # one that is just ending is no leak
         _, left = await asyncio.wait(left, timeout=0.5)
     assert not left, f"tasks left over: {left}"
+
+
+def everything_in(connection: Any) -> str:
+    """All that a copy of Redis would show: each value of each key."""
+    readers: dict[str, Callable[[str], Any]] = {
+        "string": connection.get,
+        "hash": connection.hgetall,
+        "stream": connection.xrange,
+        "set": connection.smembers,
+        "zset": lambda key: connection.zrange(key, 0, -1),
+        "list": lambda key: connection.lrange(key, 0, -1),
+    }
+    return "\n".join(f"{key} {readers[connection.type(key)](key)}" for key in sorted(connection.scan_iter()))
 
 
 def leaked_keys(connection: Any) -> list[str]:

@@ -1,9 +1,10 @@
 """The stage on which stories are played: an engine and workers on the test's own Redis, and patience."""
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import pytest
 
@@ -25,11 +26,24 @@ from service.engine import (
 T = TypeVar("T")
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], until: Callable[[T], bool], within: float = 15.0) -> T:
-    """Ask until the answer is as wanted. Raises AssertionError with the last answer after `within` seconds."""
+@overload
+async def eventually(ask: Callable[[], Awaitable[T]], until: Callable[[T], bool], within: float = ...) -> T: ...
+
+
+@overload
+async def eventually(ask: Callable[[], T], until: Callable[[T], bool], within: float = ...) -> T: ...
+
+
+async def eventually(ask: Callable[[], Any], until: Callable[[Any], bool], within: float = 15.0) -> Any:
+    """Ask until the answer is as wanted; it may be awaited or be the plain value.
+
+    Raises AssertionError with the last answer after `within` seconds.
+    """
     deadline = asyncio.get_running_loop().time() + within
     while True:
-        answer = await ask()
+        answer = ask()
+        if inspect.isawaitable(answer):
+            answer = await answer
         if until(answer):
             return answer
         assert asyncio.get_running_loop().time() < deadline, f"still {answer!r} after {within} s"

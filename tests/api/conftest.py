@@ -4,18 +4,13 @@ Every answer that the client sees is held against the rules that hold for all of
 """
 
 import asyncio
-import os
 import re
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -26,6 +21,7 @@ from pydantic import TypeAdapter
 from service import bootstrap
 from service.api import shapes
 from service.api.heads import HeadGuard
+from service.api.services import Services
 from service.app import create_app
 from service.engine import (
     Catalogue,
@@ -40,6 +36,7 @@ from service.engine import (
     job,
 )
 from service.settings import Settings
+from tests.api_process import ApiProcess, StartProcess
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "code", "request_id", "errors", "hint"}
 
@@ -62,16 +59,20 @@ async def wait_for_ever() -> None:
     await asyncio.Event().wait()
 
 
-@pytest.fixture
-def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
-    """The functions of these tests, in place of the package `jobs`."""
-    functions = Catalogue.of(divide, login, wait_for_ever)
+def instead_of_jobs(monkeypatch: pytest.MonkeyPatch, functions: Catalogue) -> Catalogue:
+    """Let a server have these functions, in place of the package `jobs`."""
 
     def load(settings: Settings) -> Catalogue:
         return functions.with_defaults(result_ttl=settings.result_ttl)
 
     monkeypatch.setattr(bootstrap, "load_catalogue", load)
     return functions
+
+
+@pytest.fixture
+def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
+    """The functions of these tests."""
+    return instead_of_jobs(monkeypatch, Catalogue.of(divide, login, wait_for_ever))
 
 
 @asynccontextmanager
@@ -168,7 +169,41 @@ async def serve(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Serve
         yield start
 
 
+class Served:
+    """A server whose inside can be looked at: `keep` is its `prepare`."""
+
+    app: FastAPI
+
+    def keep(self, app: FastAPI) -> None:
+        self.app = app
+
+    @property
+    def streams(self) -> int:
+        """How many are counted."""
+        return len(cast("Services", self.app.state.services).streams)
+
+    @property
+    def listeners(self) -> int:
+        """How many callers hear of events."""
+        return cast("Services", self.app.state.services).engine.feed.listeners
+
+
+@pytest.fixture
+def served() -> Served:
+    return Served()
+
+
 Issue = Callable[..., Awaitable[str]]
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that shows a key."""
+    return {"authorization": f"Bearer {token}"}
+
+
+def id_of(token: str) -> str:
+    """The key that a token belongs to."""
+    return f"key_{token.split('_')[1]}"
 
 
 @pytest.fixture
@@ -204,8 +239,11 @@ def _worker(settings: Settings, catalogue: Catalogue, *, burst: bool) -> Worker:
     )
 
 
+Work = Callable[[], Awaitable[None]]
+
+
 @pytest.fixture
-def work(settings: Settings, catalogue: Catalogue) -> Callable[[], Awaitable[None]]:
+def work(settings: Settings, catalogue: Catalogue) -> Work:
     """Run a worker until its queue is empty."""
 
     async def run() -> None:
@@ -223,68 +261,18 @@ async def worker(settings: Settings, catalogue: Catalogue) -> AsyncIterator[Work
     task = asyncio.create_task(running.async_run())
     yield running
     await running.close()
-    await asyncio.wait({task})
-
-
-class ServerProcess:
-    """The API as a process of its own, started as an operator would."""
-
-    def __init__(self, settings: Settings, log: Path, **environment: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = log
-        variables = {
-            "ARQADE_REDIS_URL": settings.redis_url.get_secret_value(),
-            "ARQADE_DATA_DIR": str(settings.data_dir),
-            **environment,
-        }
-        command = [sys.executable, "-m", "uvicorn", "--factory", "service.app:create_app", "--port", str(self.port)]
-        with log.open("wb") as stderr:
-            self._process = subprocess.Popen(command, env=os.environ | variables, stdout=stderr, stderr=stderr)
-
-    def wait_until_alive(self) -> None:
-        """Return when the port answers. Raises ChildProcessError with the log when the process ends before that."""
-        while self._process.poll() is None:
-            try:
-                assert httpx.get(f"{self.url}/livez", timeout=20, trust_env=False).status_code == 200
-            except httpx.ConnectError:
-                time.sleep(0.02)
-            else:
-                return
-        raise ChildProcessError(self._log.read_text())
-
-    @property
-    def peak_memory(self) -> int:
-        """The most bytes of memory it ever held."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found is not None
-        return int(found[1]) * 1024
-
-    def stop(self) -> str:
-        """End it as a service manager does; all that it logged."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        finally:
-            self._process.kill()
-            self._process.wait()
-        return self._log.read_text()
-
-
-StartProcess = Callable[..., ServerProcess]
+    await task
 
 
 @pytest.fixture
 def start_process(settings: Settings, tmp_path: Path) -> Iterator[StartProcess]:
     """Start the API as a process, with more environment variables; it is gone when the test ends."""
-    started: list[ServerProcess] = []
+    started: list[ApiProcess] = []
 
-    def start(**environment: str) -> ServerProcess:
-        process = ServerProcess(settings, tmp_path / f"server-{len(started)}.log", **environment)
+    def start(**environment: str) -> ApiProcess:
+        process = ApiProcess(settings.redis_url.get_secret_value(), tmp_path, **environment)
         started.append(process)
-        process.wait_until_alive()
+        process.start()
         return process
 
     yield start

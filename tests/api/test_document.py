@@ -20,6 +20,7 @@ from service.api.document import as_text
 from service.app import create_app
 from service.engine import Catalogue, Context, Function, job
 from service.settings import Settings
+from tests.api.conftest import instead_of_jobs
 
 COMMITTED = Path(__file__).parents[2] / "docs/openapi.json"
 PREFIX = "#/components/schemas/"
@@ -103,10 +104,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Make:
     """The document of an API with these functions."""
 
     def document(*functions: Callable[..., Any]) -> dict[str, Any]:
-        def load(_: Settings) -> Catalogue:
-            return Catalogue.of(*functions)
-
-        monkeypatch.setattr(bootstrap, "load_catalogue", load)
+        instead_of_jobs(monkeypatch, Catalogue.of(*functions))
         return create_app(Settings.load()).openapi()
 
     return document

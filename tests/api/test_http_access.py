@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from inspect import get_annotations
 from typing import Any, NamedTuple
 
@@ -23,19 +23,9 @@ from service.app import create_app
 from service.engine import Scope
 from service.first_key import check_keys
 from service.settings import Settings, SettingsError
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
+from tests.api.conftest import Issue, Serve, bearer, id_of
 
 NOWHERE = SecretStr("redis://127.0.0.1:1/0")
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def id_of(token: str) -> str:
-    return f"key_{token.split('_')[1]}"
 
 
 class Call(NamedTuple):

@@ -1,19 +1,9 @@
 """A key with allow-lists learns nothing of other jobs, and changes none, through what it may enqueue."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
-
 from service.engine import Scope
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
-Work = Callable[[], Awaitable[None]]
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
+from tests.api.conftest import Issue, Serve, Work, bearer
 
 
 def division(**fields: Any) -> dict[str, Any]:

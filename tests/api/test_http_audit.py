@@ -1,7 +1,7 @@
 """Who changed what is written down after the answer, and is never lost without a word."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -17,14 +17,8 @@ from service.api.problems import Problem
 from service.api.routing import flat, injected_router
 from service.api.services import services
 from service.engine import Scope
+from tests.api.conftest import Issue, Serve, Served, bearer, id_of
 from tests.stage import eventually
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 async def entries(api: httpx.AsyncClient, count: int, token: str | None = None) -> list[dict[str, Any]]:
@@ -44,7 +38,7 @@ async def test_who_did_what_from_where(serve: Serve, issue: Issue) -> None:
     key_id = made.json()["id"]
     await api.delete(f"/v1/keys/{key_id}", headers={**bearer(admin), "x-request-id": "req_2"})
     revoked, created = await entries(api, 2, admin)
-    who = {"id": f"key_{admin.split('_')[1]}", "name": "tester"}
+    who = {"id": id_of(admin), "name": "tester"}
     assert created.pop("at") <= revoked.pop("at")
     assert created.pop("id") != revoked.pop("id")
     assert created == {
@@ -107,14 +101,11 @@ async def test_what_redis_does_not_take_is_in_the_log_whole(api: httpx.AsyncClie
     def lost() -> list[Any]:
         return [line for line in lines if line["event"] == "audit_entry_not_written"]
 
-    async def ask() -> list[Any]:
-        return lost()
-
     with capture_logs() as lines:
         await api.post("/v1/keys", json={"name": "k0", "scopes": ["read"]})
         made = await api.post("/v1/keys", json={"name": "k1", "scopes": ["read"]}, headers={"x-request-id": "req_1"})
         assert made.status_code == 201, "the caller has no part in it"
-        await eventually(ask, lambda found: len(found) == 2)
+        await eventually(lost, lambda found: len(found) == 2)
     last = lost()[-1]
     assert (
         last.items()
@@ -181,21 +172,19 @@ def _acting(app: FastAPI) -> None:
     app.router.routes.extend(flat((acting,)))
 
 
-async def test_what_an_endpoint_leaves_for_later_finds_its_note_written(serve: Serve) -> None:
-    apps: list[FastAPI] = []
-
+async def test_what_an_endpoint_leaves_for_later_finds_its_note_written(serve: Serve, served: Served) -> None:
     def prepare(app: FastAPI) -> None:
-        apps.append(app)
+        served.keep(app)
         _acting(app)
 
     api = await serve(prepare)
     assert (await api.post("/order")).status_code == 200
     await entries(api, 1)
 
-    async def found() -> Any:
-        return getattr(apps[0].state, "found", None)
+    def found() -> Any:
+        return getattr(served.app.state, "found", None)
 
-    (entry,) = await eventually(found, lambda seen: seen is not None)
+    (entry,) = await eventually(found, bool)
     assert entry.deed.target == "mail"
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -15,9 +14,8 @@ from service.api.batch_request import AskedBatch, members
 from service.api.bodies import parse
 from service.api.problems import Problem
 from service.engine import BatchMode
+from tests.api.conftest import Serve, Work
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Work = Callable[[], Awaitable[None]]
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
@@ -202,7 +200,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None, database=None, derandomize=True)
+@settings(max_examples=300, database=None, derandomize=True)
 @given(jobs=st.lists(VALUES, max_size=5), indent=st.sampled_from([None, 0, 3]), ascii_only=st.booleans())
 def test_reading_job_by_job_is_reading_the_whole(jobs: list[Any], indent: int | None, ascii_only: bool) -> None:
     text = json.dumps({"mode": "atomic", "jobs": jobs}, indent=indent, ensure_ascii=ascii_only)

@@ -1,14 +1,13 @@
 """Enqueueing over HTTP: for a function by its path, once for each Idempotency-Key, and waiting for the result."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Work = Callable[[], Awaitable[None]]
+from tests.api.conftest import Serve, Work
+
 ONE: dict[str, Any] = {"function": "divide", "input": {"a": 6, "b": 4}}
 
 
@@ -101,7 +100,7 @@ async def test_who_waits_in_vain_gets_the_job_as_it_is(api: httpx.AsyncClient) -
 
 @pytest.mark.usefixtures("worker")
 async def test_a_job_that_another_call_made_is_waited_for_too(api: httpx.AsyncClient) -> None:
-    body = {**ONE, "unique_key": "one", "delay": "300ms"}
+    body = {**ONE, "unique_key": "one", "unique_for": "1h", "delay": "300ms"}
     job = (await post(api, body)).json()
     answer = await post(api, body, prefer="wait=20")
     assert (answer.status_code, answer.json()["id"], answer.json()["result"]) == (200, job["id"], 1.5)

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
@@ -10,18 +10,15 @@ from typing import Any, Final, cast
 import httpx
 import orjson
 import pytest
-from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 from service import engine
 from service.api import event_filter, shapes, streams
-from service.api.services import Services
 from service.engine import OLDEST, RESET, JobState, Scope, Worker
+from tests.api.conftest import Issue, Serve, Served, Work, bearer, id_of
+from tests.api_process import StartProcess
 from tests.stage import eventually
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
-Work = Callable[[], Awaitable[None]]
 Shown = dict[str, Any]
 
 SSE: Final = {"accept": "text/event-stream"}
@@ -99,33 +96,12 @@ def types(events: list[Shown]) -> list[str]:
     return [event["type"] for event in events]
 
 
-class Served:
-    """A server whose inside can be looked at."""
-
-    def __init__(self) -> None:
-        self.app: FastAPI | None = None
-
-    def keep(self, app: FastAPI) -> None:
-        self.app = app
-
-    async def open(self) -> tuple[int, int]:
-        """How many streams are counted, and how many listen."""
-        assert self.app is not None
-        services = cast("Services", self.app.state.services)
-        return len(services.streams), services.engine.feed.listeners
-
-
-@pytest.fixture
-def served() -> Served:
-    return Served()
-
-
 @pytest.fixture
 async def api(serve: Serve, served: Served) -> AsyncIterator[httpx.AsyncClient]:
     client = await serve(served.keep)
     await client.get("/livez")
     yield client
-    await eventually(served.open, lambda now: now == (0, 0), within=5)
+    await eventually(lambda: (served.streams, served.listeners), lambda now: now == (0, 0), within=5)
 
 
 @pytest.mark.parametrize("form", [SSE, NDJSON], ids=["sse", "ndjson"])
@@ -227,7 +203,7 @@ async def test_figures_come_to_who_asks_for_them(api: httpx.AsyncClient) -> None
 
 
 async def test_a_key_sees_the_events_of_its_own_functions_and_queues(serve: Serve, issue: Issue) -> None:
-    everybody = {"authorization": f"Bearer {await issue()}"}
+    everybody = bearer(await issue())
     api = await serve(require_keys=True)
     api.headers.update(everybody)
     by_function = await issue(Scope.READ, functions=("log*",))
@@ -235,11 +211,11 @@ async def test_a_key_sees_the_events_of_its_own_functions_and_queues(serve: Serv
     login = await enqueue(api, "login", input={"user": "x", "password": "y"})
     mail = await enqueue(api, queue="mail")
     for token, job in ((by_function, login), (by_queue, mail)):
-        own = {"authorization": f"Bearer {token}"}
+        own = bearer(token)
         async with streaming(api, f"/v1/events?after={OLDEST}&types=job.*,worker.*,stats", own) as stream:
             happened = [event for event in await stream.take(3) if event["type"] != "stats"]
             assert [event["data"]["job_id"] for event in happened] == [job["id"]]
-    other = {"authorization": f"Bearer {by_queue}"}
+    other = bearer(by_queue)
     refused = await api.get(f"{login['links']['events']}", headers=other)
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
 
@@ -250,16 +226,15 @@ async def test_a_stream_ends_when_its_key_is_revoked(
     monkeypatch.setattr(streams, "_KEY_SEEN", 0.1)
     api = await serve(require_keys=True)
     admin, token = await issue(), await issue(Scope.READ)
-    async with streaming(api, headers={"authorization": f"Bearer {token}"}) as stream:
-        key_id = f"key_{token.split('_')[1]}"
-        await api.delete(f"/v1/keys/{key_id}", headers={"authorization": f"Bearer {admin}"})
+    async with streaming(api, headers=bearer(token)) as stream:
+        await api.delete(f"/v1/keys/{id_of(token)}", headers=bearer(admin))
         (last,) = [event for event in await stream.rest() if event["type"] == "stream.closed"]
     assert last["data"] == {"reason": "key-refused"}
 
 
 async def test_there_are_only_so_many_streams(serve: Serve, issue: Issue) -> None:
     api = await serve(max_streams=2, max_streams_per_caller=1)
-    one, other, third = [{"authorization": f"Bearer {await issue(Scope.READ)}"} for _ in range(3)]
+    one, other, third = [bearer(await issue(Scope.READ)) for _ in range(3)]
     async with streaming(api, headers=one):
         refused = await api.get("/v1/events", headers=one)
         assert (refused.status_code, refused.json()["code"]) == (429, "too-many-streams")
@@ -294,11 +269,11 @@ async def test_a_reader_that_does_not_read_is_dropped_and_another_goes_on(
     monkeypatch.setattr(streams, "PATIENCE", 0.5)
     slow_reader, slow_writer = await asyncio.open_connection("127.0.0.1", api.base_url.port or 0, limit=1024)
     slow_writer.write(b"GET /v1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n")
-    await eventually(served.open, lambda now: now == (1, 1))
+    await eventually(lambda: (served.streams, served.listeners), lambda now: now == (1, 1))
     async with streaming(api) as quick:
-        await eventually(served.open, lambda now: now == (2, 2))
+        await eventually(lambda: (served.streams, served.listeners), lambda now: now == (2, 2))
         written = 0
-        while await served.open() != (1, 1):
+        while (served.streams, served.listeners) != (1, 1):
             assert written < 200_000, "the slow one is still there"
             entry = [
                 {"type": "job.created", "at": 1, "job_id": f"job_{written + n}", "x": "y" * 400} for n in range(16)
@@ -373,13 +348,13 @@ async def test_a_deleted_job_ends_its_stream(api: httpx.AsyncClient, monkeypatch
     assert (await api.get("/v1/jobs/job_missing/events")).status_code == 404
 
 
-async def test_a_server_that_stops_ends_its_streams(start_process: Callable[..., Any]) -> None:
+async def test_a_server_that_stops_ends_its_streams(start_process: StartProcess) -> None:
     process = await asyncio.to_thread(start_process)
     async with httpx.AsyncClient(base_url=process.url, timeout=30, trust_env=False) as client:
         job = (await client.post("/v1/jobs", json={"function": "hello", "input": {"name": "world"}})).json()
         async with streaming(client) as everything, streaming(client, job["links"]["events"]) as one:
             begun = asyncio.get_running_loop().time()
-            stopping = asyncio.create_task(asyncio.to_thread(cast("Callable[[], str]", process.stop)))
+            stopping = asyncio.create_task(asyncio.to_thread(process.stop))
             (closed,) = await everything.rest()
             *_, last = await one.rest()
             log = await stopping

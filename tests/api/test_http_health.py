@@ -1,13 +1,12 @@
 """Alive is about the process, ready is about Redis; the API starts without it."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+from tests.api.conftest import Serve
 
 
 async def test_alive_and_ready(api: httpx.AsyncClient) -> None:

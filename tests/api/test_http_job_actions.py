@@ -1,15 +1,13 @@
 """What can be done to a job over HTTP: replay it, change it, delete it. Cancel and retry are in test_http_jobs."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 
 from service.engine import Worker
+from tests.api.conftest import Issue, Work, bearer
 from tests.stage import eventually
-
-Work = Callable[[], Awaitable[None]]
 
 
 async def enqueue(api: httpx.AsyncClient, function: str = "divide", **more: Any) -> dict[str, Any]:
@@ -96,16 +94,14 @@ async def test_a_replay_is_repeated_safely(api: httpx.AsyncClient, work: Work) -
     await work()
 
 
-async def test_a_retry_waits_for_its_unique_key_and_keeps_its_past(
-    api: httpx.AsyncClient, issue: Callable[..., Awaitable[str]]
-) -> None:
+async def test_a_retry_waits_for_its_unique_key_and_keeps_its_past(api: httpx.AsyncClient, issue: Issue) -> None:
     old, headers = await enqueue(api, "wait_for_ever", unique_key="one", delay="1h"), {"accept": "application/json"}
     await cancel(api, old)
     holder = await enqueue(api, input={"a": 1}, unique_key="one", delay="1h")
     path = old["links"]["self"]
     held = await api.post(f"{path}/retry")
     assert (held.status_code, held.json()["code"], held.json()["job_id"]) == (409, "unique-conflict", holder["id"])
-    limited = {"authorization": f"Bearer {await issue(functions=('wait_*',))}"}
+    limited = bearer(await issue(functions=("wait_*",)))
     withheld = await api.post(f"{path}/retry", headers=limited)
     assert (withheld.status_code, holder["id"] in withheld.text) == (403, False)
     await cancel(api, holder)
@@ -215,7 +211,7 @@ async def test_a_replay_stays_in_the_queues_of_its_key(api: httpx.AsyncClient) -
     mine = await enqueue(api, input={"a": 1}, queue="reports", delay="1h")
     theirs = await enqueue(api, input={"a": 1}, delay="1h", unique_key="theirs")
     made = await api.post("/v1/keys", json={"name": "ops", "scopes": ["operate"], "queues": ["reports"]})
-    headers = {"authorization": f"Bearer {made.json()['token']}"}
+    headers = bearer(made.json()["token"])
     for body in ({"queue": None}, {"queue": "default"}, {"unique_key": "theirs", "on_conflict": "return"}):
         answer = await api.post(f"{mine['links']['self']}/replay", json=body, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed"), body
@@ -235,7 +231,7 @@ async def test_keys_do_to_jobs_what_they_are_for(api: httpx.AsyncClient) -> None
     for scopes in (["operate"], ["operate", "enqueue"]):
         made = await api.post("/v1/keys", json={"name": "ops", "scopes": scopes, "functions": ["divide"]})
         tokens.append(made.json()["token"])
-    operator, both = [{"authorization": f"Bearer {token}"} for token in tokens]
+    operator, both = [bearer(token) for token in tokens]
     path = mine["links"]["self"]
 
     for method, below, body in (("POST", "/replay", {}), ("PATCH", "", {"priority": 1}), ("DELETE", "", None)):

@@ -1,16 +1,14 @@
 """`/v1/jobs/{id}/logs`: what a function says, while it runs and afterwards."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
-from service import bootstrap
 from service.engine import Catalogue, Context, Worker, job
-from service.settings import Settings
+from tests.api.conftest import Work, instead_of_jobs
 from tests.stage import eventually
 
 GATES: dict[str, asyncio.Event] = {}
@@ -33,14 +31,8 @@ async def pause(ctx: Context) -> None:
 
 @pytest.fixture
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
-    functions = Catalogue.of(recite, pause)
-
-    def load(settings: Settings) -> Catalogue:
-        return functions.with_defaults(result_ttl=settings.result_ttl)
-
-    monkeypatch.setattr(bootstrap, "load_catalogue", load)
     GATES["pause"] = asyncio.Event()
-    return functions
+    return instead_of_jobs(monkeypatch, Catalogue.of(recite, pause))
 
 
 async def enqueue(api: httpx.AsyncClient, function: str, **input_: Any) -> str:
@@ -55,9 +47,7 @@ async def followed(api: httpx.AsyncClient, path: str, **headers: str) -> list[di
     return [orjson.loads(line) for line in answer.text.splitlines() if line]
 
 
-async def test_the_log_comes_in_pages_and_without_secrets(
-    api: httpx.AsyncClient, work: Callable[[], Awaitable[None]]
-) -> None:
+async def test_the_log_comes_in_pages_and_without_secrets(api: httpx.AsyncClient, work: Work) -> None:
     job_id = await enqueue(api, "recite", verses=5)
     await work()
     path = f"/v1/jobs/{job_id}/logs"
@@ -78,9 +68,7 @@ async def test_the_log_comes_in_pages_and_without_secrets(
     assert (await api.get(path, params={"after": 5})).json()["data"] == whole["data"][5:]
 
 
-async def test_a_job_tells_how_much_it_logged_and_shows_it_on_request(
-    api: httpx.AsyncClient, work: Callable[[], Awaitable[None]]
-) -> None:
+async def test_a_job_tells_how_much_it_logged_and_shows_it_on_request(api: httpx.AsyncClient, work: Work) -> None:
     job_id = await enqueue(api, "recite", verses=1)
     await work()
     plain = (await api.get(f"/v1/jobs/{job_id}")).json()
@@ -110,9 +98,7 @@ async def test_lines_are_followed_while_the_job_runs(api: httpx.AsyncClient, wor
     assert again[:-1] == seen[1:-1]
 
 
-async def test_who_was_away_while_lines_were_dropped_is_told(
-    api: httpx.AsyncClient, work: Callable[[], Awaitable[None]]
-) -> None:
+async def test_who_was_away_while_lines_were_dropped_is_told(api: httpx.AsyncClient, work: Work) -> None:
     job_id = await enqueue(api, "recite", verses=1100)
     await work()
     events = await followed(api, f"/v1/jobs/{job_id}/logs", **{"last-event-id": f"log_{job_id}-40"})
@@ -128,7 +114,7 @@ async def test_that_there_are_new_lines_is_an_event_of_all(api: httpx.AsyncClien
         event = orjson.loads(await anext(lines))
     assert (event["data"]["job_id"], event["data"]["lines"]) == (job_id, 1)
     GATES["pause"].set()
-    await eventually(lambda: asyncio.sleep(0, worker.jobs_complete), lambda complete: complete == 1)
+    await eventually(lambda: worker.jobs_complete, lambda complete: complete == 1)
 
 
 @pytest.mark.parametrize("query", [{"after": "-1"}, {"after": "x"}, {"cursor": "eA=="}, {"limit": "0"}])

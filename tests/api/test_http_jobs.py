@@ -1,18 +1,15 @@
 """Jobs over HTTP: enqueue, look, fetch the result, cancel, retry."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from pydantic import SecretStr
 
 from service.engine import Worker
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Work = Callable[[], Awaitable[None]]
+from tests.api.conftest import Serve, Work
+from tests.stage import eventually
 
 MEMBERS = [
     "id",
@@ -62,11 +59,7 @@ async def state_of(api: httpx.AsyncClient, job_id: str) -> str:
 
 async def until(api: httpx.AsyncClient, job_id: str, state: str) -> None:
     """Ask until the job is in that state."""
-    for _ in range(1000):
-        if await state_of(api, job_id) == state:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"{job_id} does not get {state}")
+    await eventually(lambda: state_of(api, job_id), lambda seen: seen == state)
 
 
 async def test_enqueue_run_and_fetch(api: httpx.AsyncClient, work: Work) -> None:

@@ -1,32 +1,15 @@
 """Keys over HTTP: shown once, listed without secrets, gone when revoked, and never more than their maker's own."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
 
 from service.engine import Scope
+from tests.api.conftest import Issue, Serve, bearer, id_of
+from tests.api_process import StartProcess
+from tests.conftest import everything_in
 from tests.stage import eventually
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
-
-
-class Process(Protocol):
-    url: str
-
-    def wait_until_alive(self) -> None: ...
-
-    def stop(self) -> str: ...
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
-
-
-def id_of(token: str) -> str:
-    return f"key_{token.split('_')[1]}"
 
 
 async def test_a_key_is_shown_once(api: httpx.AsyncClient) -> None:
@@ -142,22 +125,8 @@ async def test_a_key_lists_and_revokes_only_what_may_do_no_more(serve: Serve, is
         assert (await api.delete(f"/v1/keys/{id_of(token)}", headers=bearer(own))).status_code == 204
 
 
-def everything_stored(inspector: Any) -> str:
-    """Every value of every key."""
-    readers: dict[str, Callable[[str], Any]] = {
-        "string": inspector.get,
-        "hash": inspector.hgetall,
-        "stream": inspector.xrange,
-        "set": inspector.smembers,
-        "zset": lambda key: inspector.zrange(key, 0, -1),
-        "list": lambda key: inspector.lrange(key, 0, -1),
-    }
-    return "".join(f"{key} {readers[inspector.type(key)](key)}\n" for key in inspector.scan_iter())
-
-
-def test_a_secret_is_in_no_log_and_not_in_redis(start_process: Callable[..., Process], inspector: Any) -> None:
+def test_a_secret_is_in_no_log_and_not_in_redis(start_process: StartProcess, inspector: Any) -> None:
     server = start_process(ARQADE_LOG_LEVEL="debug", ARQADE_SECRET="the-pepper")
-    server.wait_until_alive()
     with httpx.Client(base_url=server.url, timeout=20, trust_env=False) as api:
         scopes = [scope.value for scope in Scope]
         made = api.post("/v1/keys", json={"name": "all", "scopes": scopes}).json()
@@ -169,7 +138,7 @@ def test_a_secret_is_in_no_log_and_not_in_redis(start_process: Callable[..., Pro
         assert api.delete(f"/v1/keys/{made['id']}", headers=bearer(made["token"])).status_code == 204
         assert api.get("/v1/keys").status_code == 401, "the door stays closed when the last key is gone"
     log = server.stop()
-    stored = everything_stored(inspector)
+    stored = everything_in(inspector)
     assert "key.revoke" in stored, "or there is nothing to look at"
     for hidden in (secret, "the-pepper"):
         assert hidden not in log

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -12,8 +11,7 @@ from starlette.types import Message
 from service.api.door import needs_keys
 from service.api.local_only import LocalOnly, is_loopback
 from service.settings import Settings
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+from tests.api.conftest import Serve
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "arqade.example.com"])

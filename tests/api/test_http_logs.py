@@ -6,7 +6,7 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
@@ -14,15 +14,7 @@ import structlog
 
 from service.settings import Settings
 from service.telemetry import LineWriter, configure
-
-
-class Process(Protocol):
-    url: str
-
-    def stop(self) -> str: ...
-
-
-StartProcess = Callable[..., Process]
+from tests.api_process import StartProcess
 
 
 def test_a_process_logs_one_json_line_per_request(start_process: StartProcess) -> None:
@@ -212,12 +204,32 @@ def test_a_slow_reader_stops_nobody_and_loses_are_told(monkeypatch: pytest.Monke
     assert sum(dropped) >= 800
 
 
-def test_a_reader_that_went_away_stops_nobody() -> None:
-    stream = io.BytesIO()
-    writer = LineWriter(stream)
-    stream.close()
-    writer.write(b"{}")
+class Away(io.BytesIO):
+    """A reader that has gone away, until it comes back."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error: Exception | None = error
+        self.asked = threading.Event()
+
+    def write(self, data: Any) -> int:
+        self.asked.set()
+        if self.error is not None:
+            raise self.error
+        return super().write(data)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), ValueError("write to closed file")], ids=["pipe", "closed"])
+def test_a_reader_that_went_away_stops_nobody(error: Exception) -> None:
+    reader = Away(error)
+    writer = LineWriter(reader)
+    writer.write(b'{"event": "lost"}')
+    assert reader.asked.wait(20)
+    reader.error = None
+    writer.write(b'{"event": "kept"}')
     writer.close()
+    lines = [json.loads(line) for line in reader.getvalue().splitlines()]
+    assert [(line["event"], line.get("count")) for line in lines] == [("kept", None), ("log_lines_dropped", 1)]
 
 
 def test_a_broken_environment_is_named(start_process: StartProcess) -> None:

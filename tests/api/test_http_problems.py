@@ -17,8 +17,7 @@ from service import engine
 from service.api.access import open_to_all
 from service.api.problems import EDGE, ENGINE_ERRORS
 from service.api.routing import flat, injected_router
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+from tests.api.conftest import Serve
 
 JOB = engine.Job(
     id="job_1",

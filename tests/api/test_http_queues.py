@@ -1,16 +1,14 @@
 """Queues and workers over HTTP: seen, paused, purged and told to stop, each with a note of who did it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
 from service.engine import Worker
+from tests.api.conftest import bearer
 from tests.stage import eventually
-
-Work = Callable[[], Awaitable[None]]
 
 
 async def enqueue(api: httpx.AsyncClient, function: str = "login", **fields: Any) -> str:
@@ -105,10 +103,12 @@ async def test_bodies_that_do_not_fit_change_nothing(api: httpx.AsyncClient) -> 
         ("POST", "/v1/queues/default/pause", []),
         ("PATCH", "/v1/queues/default", {}),
         ("PATCH", "/v1/queues/default", {"paused": 1}),
+        ("PATCH", "/v1/queues/default", [1]),
     ]
     for method, path, body in wrong:
         answer = await api.request(method, path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (422, "validation-failed"), body
+        assert "QueueChange" not in answer.text, "that is our own name for it"
     assert (await fetch(api, "/v1/queues/default"))["paused"] is None
 
 
@@ -166,7 +166,7 @@ async def test_limited_keys_reach_their_own_queues_only(api: httpx.AsyncClient, 
 
     async def key(**limits: Any) -> dict[str, str]:
         made = await api.post("/v1/keys", json={"name": "ci", "scopes": ["read", "operate"], **limits})
-        return {"authorization": f"Bearer {made.json()['token']}"}
+        return bearer(made.json()["token"])
 
     async with asyncio.timeout(20):
         by_queue, by_function = await key(queues=["mail"]), await key(functions=["login"])

@@ -1,7 +1,7 @@
 """Redis is away: every endpoint says so, none waits for it, and what needs no Redis is served on."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import httpx
@@ -9,10 +9,9 @@ import pytest
 from pydantic import SecretStr
 
 from service.settings import Settings
+from tests.api.conftest import Serve
 from tests.faults.proxy import Proxy
 from tests.stage import eventually
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
 NEEDS_REDIS: Final = (
     ("POST", "/v1/jobs"),

@@ -2,24 +2,18 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from service.engine import Scope, Worker
+from service.engine import Schedule, Scope, Worker
+from service.engine.schedules.schedules import Schedules
+from tests.api.conftest import Issue, Serve, bearer
 from tests.stage import eventually
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Issue = Callable[..., Awaitable[str]]
-
 HOURLY = {"function": "divide", "input": {"a": 6, "b": 2}, "every": "1h", "name": "hourly"}
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {token}"}
 
 
 async def created(api: httpx.AsyncClient, **fields: Any) -> httpx.Response:
@@ -119,8 +113,10 @@ async def test_who_has_not_seen_the_last_change_is_refused(api: httpx.AsyncClien
         await api.delete(path, headers=seen),
     ):
         assert (refused.status_code, refused.json()["code"]) == (412, "schedule-changed")
-    assert (await api.patch(path, json={"priority": 4}, headers={"If-Match": "W/x"})).status_code == 422
-    assert (await api.delete(path, headers={"If-Match": 'W/"2"'})).status_code == 204, "a proxy may have weakened it"
+    for no_tag in ("W/x", '"2", x', "", '*, "2"'):
+        assert (await api.patch(path, json={"priority": 4}, headers={"If-Match": no_tag})).status_code == 422, no_tag
+    assert (await api.patch(path, json={"priority": 3}, headers={"If-Match": '"1", W/"2"'})).status_code == 200
+    assert (await api.delete(path, headers={"If-Match": 'W/"3"'})).status_code == 204, "a proxy may have weakened it"
     assert (await api.get(path)).status_code == 404
 
 
@@ -134,6 +130,34 @@ async def test_it_is_paused_and_resumed(api: httpx.AsyncClient) -> None:
     upcoming = (await api.get(f"{path}/upcoming", params={"count": 3})).json()["data"]
     assert upcoming[0] == resumed["next_at"]
     assert len(upcoming) == 3
+
+
+async def test_the_number_of_ticks_is_bounded(api: httpx.AsyncClient) -> None:
+    path = (await created(api)).headers["location"]
+    assert len((await api.get(f"{path}/upcoming", params={"count": "000000000003"})).json()["data"]) == 3
+    for count in ("0", "101", "0000000011000", "000000001999", "-1", "x", "٣"):
+        refused = await api.get(f"{path}/upcoming", params={"count": count})
+        assert (refused.status_code, refused.json()["errors"][0]["parameter"]) == (422, "count"), count
+
+
+async def test_a_change_of_one_thing_leaves_what_others_change_meanwhile(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = (await created(api)).headers["location"]
+    replace, others = Schedules.replace, [{"priority": 5}, {"name": "other"}]
+
+    async def late(self: Schedules, *given: Any) -> Schedule:
+        if others:
+            assert (await api.patch(path, json=others.pop())).status_code == 200
+        return await replace(self, *given)
+
+    monkeypatch.setattr(Schedules, "replace", late)
+    changed = (await api.patch(path, json={"every": "2h"})).json()
+    assert (changed["every"], changed["name"], changed["priority"]) == (7200, "other", 5)
+    seen = {"If-Match": (await api.get(path)).headers["etag"]}
+    others.append({"priority": 7})
+    refused = await api.patch(path, json={"every": "3h"}, headers=seen)
+    assert (refused.status_code, refused.json()["code"]) == (412, "schedule-changed")
 
 
 LOGIN = {"function": "login", "every": "1h", "input": {"user": "u", "password": "hunter22"}}

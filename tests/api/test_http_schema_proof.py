@@ -14,7 +14,8 @@ from schemathesis import checks as general
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi import checks as promises
 
-from tests.api.conftest import ServerProcess, StartProcess
+from tests.api.conftest import bearer
+from tests.api_process import ApiProcess, StartProcess
 
 KIT: Any = schemathesis  # its own types are partial
 CHECKS: Final[list[Any]] = [
@@ -88,14 +89,13 @@ def validate(case: Any, url: str, headers: dict[str, str]) -> None:
                 case.validate_response(answer, checks=CHECKS)
 
 
-def broken_promises(server: ServerProcess, headers: dict[str, str], *, examples: int, existing: bool) -> list[str]:
+def broken_promises(server: ApiProcess, headers: dict[str, str], *, examples: int, existing: bool) -> list[str]:
     """What is wrong, by operation, each with the request that shows it."""
     found: list[str] = []
     profile = settings(
         max_examples=examples,
         derandomize=True,
         database=None,
-        deadline=None,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )
@@ -117,7 +117,7 @@ def test_every_answer_is_as_the_document_says_with_a_key_and_without(start_proce
     server = start_process(ARQADE_SECRET="s" * 40)
     asked = {"name": "proof", "scopes": ["read", "enqueue", "operate", "admin"]}
     made = httpx.post(f"{server.url}/v1/keys", json=asked, trust_env=False, timeout=PATIENCE)
-    key = {"authorization": f"Bearer {made.json()['token']}"}
+    key = bearer(made.json()["token"])
     assert "\n\n".join(broken_promises(server, key, examples=EXAMPLES, existing=True)) == ""
     # Once there is a key, every call needs one.
     assert httpx.get(f"{server.url}/v1/jobs/x", trust_env=False, timeout=PATIENCE).status_code == 401

@@ -1,6 +1,5 @@
 """Sensitive arguments over HTTP: taken, run, replayed and scheduled, never told; and in the document, write-only."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import httpx
@@ -10,9 +9,9 @@ from pydantic import SecretStr
 from service import bootstrap
 from service.engine import Catalogue, RetryPolicy, Sensitive, Vault, job
 from service.settings import Settings
+from tests.api.conftest import Work, instead_of_jobs
 
 TOKEN = "tok-4711-0815"
-Work = Callable[[], Awaitable[None]]
 
 
 @job(retry=RetryPolicy(max_attempts=1))
@@ -30,12 +29,7 @@ def catalogue(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     functions = Catalogue.of(call)
     if request.param == "with a secret":
         functions = functions.sealing_with(Vault(b"installation"))
-
-    def load(_: Settings) -> Catalogue:
-        return functions
-
-    monkeypatch.setattr(bootstrap, "load_catalogue", load)
-    return functions
+    return instead_of_jobs(monkeypatch, functions)
 
 
 async def test_nothing_that_is_answered_holds_it(api: httpx.AsyncClient, work: Work) -> None:

@@ -1,14 +1,11 @@
 """Sequences over HTTP: `after` by id or, in an atomic batch, by place."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Work = Callable[[], Awaitable[None]]
-Issue = Callable[..., Awaitable[str]]
+from tests.api.conftest import Issue, Serve, Work, bearer
 
 
 def one(a: float = 1, b: float = 1, **fields: Any) -> dict[str, Any]:
@@ -73,7 +70,7 @@ async def test_too_many_links(api: httpx.AsyncClient) -> None:
 
 async def test_a_key_passes_on_no_result_of_what_it_may_not_touch(serve: Serve, issue: Issue) -> None:
     api = await serve()
-    limited = {"authorization": f"Bearer {await issue(functions=('divide',))}"}
+    limited = bearer(await issue(functions=("divide",)))
     secret = (await api.post("/v1/jobs", json={"function": "wait_for_ever"})).json()
     known = (await api.post("/v1/jobs", json=one())).json()
     follows = one(after=[known["id"], secret["id"]])

@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 import pytest
@@ -16,17 +16,11 @@ from fastapi import FastAPI
 from service.api.uploads import RESERVED
 from service.engine import FileStore
 from service.settings import Settings
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+from tests.api.conftest import Serve
+from tests.api_process import StartProcess
+from tests.stage import eventually
 
 FORM = {"content-type": "multipart/form-data; boundary=cut"}
-
-
-class Process(Protocol):
-    url: str
-
-    @property
-    def peak_memory(self) -> int: ...
 
 
 def form(*parts: tuple[str, bytes], end: bytes = b"--cut--\r\n") -> bytes:
@@ -38,15 +32,6 @@ def form(*parts: tuple[str, bytes], end: bytes = b"--cut--\r\n") -> bytes:
 def files_in(settings: Settings) -> list[str]:
     folder = settings.data_dir / "files"
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that the file system does not tell of by itself."""
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("it does not come to that")
 
 
 async def test_curl_with_a_form(api: httpx.AsyncClient, settings: Settings) -> None:
@@ -213,10 +198,10 @@ async def test_a_broken_off_upload_leaves_nothing(api: httpx.AsyncClient, settin
     head = b"POST /v1/uploads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\nContent-Type: %s\r\n\r\n"
     writer.write(head % (FORM["content-type"].encode() if begin.startswith(b"--") else b"text/csv") + begin)
     await writer.drain()
-    await until(lambda: files_in(settings) != [])
+    await eventually(lambda: files_in(settings), bool)
     writer.close()
     await writer.wait_closed()
-    await until(lambda: files_in(settings) == [])
+    assert await eventually(lambda: files_in(settings), lambda names: names == []) == []
     assert (await api.get("/livez")).status_code == 200
 
 
@@ -269,7 +254,7 @@ async def test_a_write_that_hits_a_full_disk(serve: Serve, tmp_path: Path) -> No
     assert (answer.status_code, answer.json()["code"]) == (507, "insufficient-storage")
 
 
-async def test_memory_stays_bounded(start_process: Callable[..., Process]) -> None:
+async def test_memory_stays_bounded(start_process: StartProcess) -> None:
     server = start_process()
     size = 150 * 1024 * 1024
     before = server.peak_memory

@@ -1,20 +1,15 @@
 """`Prefer: wait`: an answer when there is something to say, and nothing left behind when the caller has gone."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from service.api.services import Services
 from service.engine import Worker
+from tests.api.conftest import Serve, Served, Work
+from tests.api_process import StartProcess
 from tests.stage import eventually
-
-Serve = Callable[..., Awaitable[httpx.AsyncClient]]
-Work = Callable[[], Awaitable[None]]
 
 LONG: Final = {"prefer": "wait=20"}
 BRIEF: Final = {"prefer": "wait=1"}
@@ -26,32 +21,13 @@ async def enqueue(api: httpx.AsyncClient, function: str = "divide", **more: Any)
     return answer.json()["links"]["self"]
 
 
-class Served:
-    """A server whose inside can be looked at."""
-
-    def __init__(self) -> None:
-        self._app: FastAPI | None = None
-
-    def keep(self, app: FastAPI) -> None:
-        self._app = app
-
-    async def listeners(self) -> int:
-        assert self._app is not None
-        return cast("Services", self._app.state.services).engine.feed.listeners
-
-
-@pytest.fixture
-def served() -> Served:
-    return Served()
-
-
 @pytest.fixture
 async def api(serve: Serve, served: Served) -> httpx.AsyncClient:
     return await serve(served.keep)
 
 
 async def waiting(served: Served, count: int) -> None:
-    await eventually(served.listeners, lambda now: now == count)
+    await eventually(lambda: served.listeners, lambda now: now == count)
 
 
 async def test_a_job_is_answered_when_it_is_done(api: httpx.AsyncClient, served: Served, work: Work) -> None:
@@ -126,9 +102,11 @@ async def test_what_is_not_the_jobs_does_not_change_its_etag(api: httpx.AsyncCli
 async def test_a_caller_who_leaves_waits_no_more(api: httpx.AsyncClient, served: Served) -> None:
     path = await enqueue(api, input={"a": 1})
     for asked_for in (path, f"{path}/result"):
-        with pytest.raises(httpx.ReadTimeout):
-            await api.get(asked_for, headers=LONG, timeout=0.3)
-        await eventually(served.listeners, lambda now: now == 0, within=3)
+        asked = asyncio.create_task(api.get(asked_for, headers=LONG))
+        await waiting(served, 1)
+        asked.cancel()
+        assert await eventually(lambda: served.listeners, lambda now: now == 0, within=3) == 0
+        assert asked.cancelled()
 
 
 async def test_two_hundred_callers_wait_on_few_connections(
@@ -139,22 +117,18 @@ async def test_two_hundred_callers_wait_on_few_connections(
     async with httpx.AsyncClient(base_url=api.base_url, limits=limits, timeout=30, trust_env=False) as many:
         asked = [asyncio.create_task(many.get(f"{path}/result", headers=LONG)) for _ in range(200)]
         await waiting(served, 200)
-        await eventually(partial(readers, inspector), lambda count: count == 1)
+        await eventually(lambda: readers(inspector), lambda count: count == 1)
         assert len(inspector.client_list()) < 40, "all that look at jobs, the one that hears, and this test's own"
         await work()
         assert {answer.json() for answer in await asyncio.gather(*asked)} == {1.5}
 
 
-async def readers(inspector: Any) -> int:
+def readers(inspector: Any) -> int:
     """Links on which somebody waits for events."""
     return sum(client["cmd"] == "xread" for client in inspector.client_list())
 
 
-async def stopped(process: Any) -> str:
-    return await asyncio.to_thread(cast("Callable[[], str]", process.stop))
-
-
-async def test_a_server_that_stops_answers_who_waits(start_process: Callable[..., Any]) -> None:
+async def test_a_server_that_stops_answers_who_waits(start_process: StartProcess) -> None:
     process = await asyncio.to_thread(start_process)
     async with httpx.AsyncClient(base_url=process.url, timeout=30, trust_env=False) as client:
         path = await enqueue(client, "hello", input={"name": "world"})
@@ -162,7 +136,7 @@ async def test_a_server_that_stops_answers_who_waits(start_process: Callable[...
         idle = await client.get("/v1/queues")
         assert idle.status_code == 200
         begun = asyncio.get_running_loop().time()
-        log = await stopped(process)
+        log = await asyncio.to_thread(process.stop)
         took = asyncio.get_running_loop().time() - begun
         assert (await asked).status_code == 200
     assert took < 4.0, "uvicorn would wait for its 5 s and cut the answer off"

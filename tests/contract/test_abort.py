@@ -174,11 +174,7 @@ async def test_it_does_not_hit_the_next_job_of_that_id_even_when_no_worker_was_t
 async def _next_millisecond() -> None:
     """Times on the wire are whole milliseconds: within one, before and after cannot be told apart."""
     asked = timestamp_ms()
-
-    async def clock() -> int:
-        return timestamp_ms()
-
-    await eventually(clock, lambda now: now > asked + 1)
+    await eventually(timestamp_ms, lambda now: now > asked + 1)
 
 
 async def test_other_jobs_run_on(parties: Parties, client: ArqRedis) -> None:

@@ -66,7 +66,7 @@ class Arq:
     async def says(self, process: Process, text: str, times: int = 1) -> None:
         """Wait until it has written `text` so many times."""
 
-        async def count() -> int:
+        def count() -> int:
             said = self.said(process)
             assert process.returncode is None or said.count(text) >= times, said
             return said.count(text)
@@ -134,7 +134,7 @@ async def test_watch_starts_anew_when_a_file_changes(arq_command: Arq, engine: E
     # The watch begins a moment after the worker: change until it is seen.
     changes = iter(range(10_000))
 
-    async def change() -> bool:
+    def change() -> bool:
         (watched / "module.py").write_text(f"change = {next(changes)}")
         return "reloading arq worker" in arq_command.said(process)
 

@@ -32,10 +32,7 @@ class Clockwork:
         return tick
 
     async def ran(self, times: int) -> None:
-        async def count() -> int:
-            return len(self.runs)
-
-        await eventually(count, lambda seen: seen >= times, PATIENCE)
+        await eventually(lambda: len(self.runs), lambda count: count >= times, PATIENCE)
 
 
 async def burst(parties: Parties, *cron_jobs: Any, **settings: Any) -> Worker:

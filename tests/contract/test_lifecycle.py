@@ -11,7 +11,7 @@ from arq.jobs import JobStatus
 from arq.worker import async_check_health
 
 from service.engine import Worker
-from tests.contract.parties import JSON, Ctx, Parties, calls_of, enqueued, named, result_of, working
+from tests.contract.parties import JSON, PATIENCE, Ctx, Parties, calls_of, enqueued, named, result_of, working
 from tests.stage import Stage, eventually
 
 
@@ -45,13 +45,11 @@ class Slow:
 async def test_close_ends_async_run(parties: Parties) -> None:
     worker = parties.our_worker(quick)
     running = asyncio.create_task(worker.async_run())
-    await eventually(lambda: _told(worker), bool)
+    await eventually(lambda: "redis" in worker.ctx, bool)
     await worker.close()
+    ended, _ = await asyncio.wait({running}, timeout=PATIENCE)
+    assert ended == {running}
     await running
-
-
-async def _told(worker: Worker) -> bool:
-    return worker.main_task is not None and "redis" in worker.ctx
 
 
 async def test_a_job_that_runs_at_the_stop_is_handed_back_and_the_try_does_not_count(
@@ -143,7 +141,14 @@ async def test_close_runs_on_shutdown_once_and_may_be_called_again(parties: Part
 
 
 async def test_a_worker_that_never_ran_closes(parties: Parties) -> None:
-    await parties.our_worker(quick).close()
+    calls: list[Ctx] = []
+
+    async def on_shutdown(ctx: Ctx) -> None:
+        calls.append(ctx)
+
+    worker = parties.our_worker(quick, on_shutdown=on_shutdown)
+    await worker.close()
+    assert (calls, worker.main_task) == ([], None), "there was nothing to shut down"
 
 
 async def test_a_closed_worker_runs_again(parties: Parties, pickling: ArqRedis) -> None:

@@ -135,10 +135,7 @@ async def test_one_worker_serves_several_stock_queues(parties: Parties, client: 
 async def test_what_expired_before_a_worker_came_has_failed_as_in_arq(parties: Parties, client: ArqRedis) -> None:
     job_ = await enqueued(client, "echo", _expires=0.02)
 
-    async def payload_is_there() -> bool:
-        return bool(await client.exists(job_key_prefix + job_.job_id))
-
-    await eventually(payload_is_there, lambda there: not there)
+    await eventually(lambda: client.exists(job_key_prefix + job_.job_id), lambda there: not there)
     await burst(parties, echo)
     with pytest.raises(Exception, match="expired"):
         await result_of(job_)

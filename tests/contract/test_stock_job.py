@@ -155,9 +155,9 @@ async def test_a_snoozing_job_is_deferred(stage: Stage, client: ArqRedis) -> Non
 
     engine = await stage.engine(later)
     job_ = await engine.enqueue(ask("later"))
-    seen = stock_job(client, job_.id)
     async with stage.working(later):
-        await eventually(seen.status, lambda status: status is JobStatus.deferred)
+        await eventually(lambda: engine.get(job_.id), lambda seen: seen.state is JobState.SCHEDULED)
+    assert await stock_job(client, job_.id).status() is JobStatus.deferred
     await engine.cancel(job_.id)
 
 

@@ -265,7 +265,6 @@ ITEMS: Any = st.lists(st.fixed_dictionaries(NEEDED, optional=MORE), max_size=12)
 
 @settings(
     max_examples=60,
-    deadline=None,
     database=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -57,6 +57,7 @@ async def test_one_that_runs_or_has_time_left_goes_on(stage: Stage) -> None:
     engine = await stage.engine(greet, wait_for_ever)
     later = await engine.enqueue(ask("greet", expires_in=3600.0, queue="nobody"))
     async with stage.working(wait_for_ever):
+        await eventually(engine.workers.all, bool)
         made = await engine.enqueue(ask("wait_for_ever", expires_in=1.0))
         running = await eventually(lambda: engine.get(made.id), lambda seen: seen.state is JobState.RUNNING)
         assert running.expires_at is not None

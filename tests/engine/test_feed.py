@@ -118,11 +118,8 @@ async def test_between_the_past_and_the_present_nothing_is_lost_and_nothing_come
     assert numbers(taken) == list(range(total))
 
 
-async def test_what_happens_before_the_past_is_joined_is_still_of_the_past(
-    redis_url: str, happening: Happening, inspector: Any
-) -> None:
-    """The feed has passed on two events to others, after the past was read and before this listener was heard of."""
-    redis = RedisAddress(url=redis_url).open_pool()
+def joined_late(redis: Any, happening: Happening, inspector: Any) -> Subscription:
+    """One of a past of one event, to which two more belong that the feed had passed on before it heard of this one."""
     happening(1)
 
     def reached() -> Place:
@@ -130,8 +127,14 @@ async def test_what_happens_before_the_past_is_joined_is_still_of_the_past(
         ((entry, _),) = inspector.xrevrange(EVENTS, count=1)
         return Place.behind(entry.encode())
 
-    subscription = Subscription(EventLog(redis), reached, everything, START)
-    assert numbers(await take(subscription, 3)) == [0, 1, 2]
+    return Subscription(EventLog(redis), reached, everything, START)
+
+
+async def test_what_happens_before_the_past_is_joined_is_still_of_the_past(
+    redis_url: str, happening: Happening, inspector: Any
+) -> None:
+    redis = RedisAddress(url=redis_url).open_pool()
+    assert numbers(await take(joined_late(redis, happening, inspector), 3)) == [0, 1, 2]
     await redis.aclose(close_connection_pool=True)
 
 
@@ -181,14 +184,7 @@ async def test_one_that_becomes_slow_while_it_catches_up_gets_nothing_after_the_
 ) -> None:
     """The rest of its past is missing: seen to fail with the queue handed out all the same."""
     redis = RedisAddress(url=redis_url).open_pool()
-    happening(1)
-
-    def reached() -> Place:
-        happening(2)
-        ((entry, _),) = inspector.xrevrange(EVENTS, count=1)
-        return Place.behind(entry.encode())
-
-    subscription = Subscription(EventLog(redis), reached, everything, START)
+    subscription = joined_late(redis, happening, inspector)
     taken = await subscription.take(5)
     assert numbers(taken) == [0]
     for number in range(MOST_QUEUED + 1):
@@ -225,7 +221,7 @@ async def test_figures_are_counted_once_for_all_who_ask(stage: Stage) -> None:
     await engine.cancel(queued.id)
 
 
-async def figure_tasks() -> int:
+def figure_tasks() -> int:
     return sum(task.get_name() == "arqade-figures" for task in asyncio.all_tasks())
 
 

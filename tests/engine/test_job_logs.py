@@ -86,15 +86,18 @@ async def test_a_job_that_logs_nothing_writes_nothing(stage: Stage, inspector: A
 
 async def test_lines_of_threads_and_children_are_the_jobs_own(stage: Stage) -> None:
     """Two run at the same time in one worker; a thread that is left behind is no part of its job any more."""
-    left, ended = threading.Event(), threading.Event()
+    left = threading.Event()
+    begun: list[bool] = []
+    ended: list[bool] = []
 
-    @job(timeout=0.2, retry=RetryPolicy(max_attempts=1))
+    @job()
     def blocked(ctx: Context, *, mute: bool) -> None:
         if not mute:
             ctx.logger.warning("in a thread")
+        begun.append(mute)
         left.wait(20)
         ctx.logger.warning("left behind")
-        ended.set()
+        ended.append(mute)
 
     engine = await stage.engine(reports, blocked)
     async with stage.working(reports, blocked, processes=1):
@@ -103,33 +106,39 @@ async def test_lines_of_threads_and_children_are_the_jobs_own(stage: Stage) -> N
             await done(engine, each, 40)
             for each in [await engine.enqueue(ask("reports", input={"steps": steps})) for steps in (1, 2)]
         ]
+        await eventually(lambda: len(begun), lambda count: count == 2)
+        for each in both:
+            await engine.cancel(each.id)
         slow, mute = [await done(engine, each) for each in both]
         left.set()
-        await eventually(lambda: asyncio.to_thread(ended.wait, 5), bool)
+        await eventually(lambda: len(ended), lambda count: count == 2)
     said = [[line.event for line in (await engine.logs(each.id)).lines] for each in (first, second, slow, mute)]
     assert said[0] == said[1] != []
     assert said[2:] == [["in a thread"], []]
 
 
-async def test_a_zombie_adds_nothing(stage: Stage, inspector: Any) -> None:
+async def half_way(engine: Engine) -> Job:
+    """A job that has written its first line, and waits for its gate."""
     GATES["between"] = asyncio.Event()
+    made = await engine.enqueue(ask("wait_between"))
+    return await eventually(lambda: engine.get(made.id), lambda seen: seen.log_lines == 1)
+
+
+async def test_a_zombie_adds_nothing(stage: Stage, inspector: Any) -> None:
     engine = await stage.engine(wait_between)
     async with stage.working(wait_between) as worker:
-        made = await engine.enqueue(ask("wait_between"))
-        await eventually(lambda: engine.get(made.id), lambda seen: seen.log_lines == 1)
+        made = await half_way(engine)
         inspector.set(f"arq:in-progress:{made.id}", "wrk_other|1|2|1", px=60_000)
         GATES["between"].set()
-        await eventually(lambda: asyncio.sleep(0, not worker.tasks), bool)
+        await eventually(lambda: worker.tasks, lambda tasks: not tasks)
     assert await numbers(engine, made.id) == [1]
 
 
 async def test_a_repeated_write_adds_its_lines_once(stage: Stage, inspector: Any) -> None:
     """As after a lost reply; and what was dropped between two writes leaves a gap in the numbers."""
-    GATES["between"] = asyncio.Event()
     engine = await stage.engine(wait_between)
     async with stage.working(wait_between) as worker:
-        made = await engine.enqueue(ask("wait_between"))
-        await eventually(lambda: engine.get(made.id), lambda seen: seen.log_lines == 1)
+        made = await half_way(engine)
         scripts = Scripts(worker.pool)
         token = await worker.pool.get(f"arq:in-progress:{made.id}")
         assert isinstance(token, bytes)
@@ -166,11 +175,9 @@ async def test_a_log_lives_as_long_as_its_job(stage: Stage, inspector: Any) -> N
     async def forgotten(ctx: Context) -> None:
         ctx.logger.info("forgotten")
 
-    GATES["between"] = asyncio.Event()
     engine = await stage.engine(kept, forgotten, wait_between)
     async with stage.working(kept, forgotten, wait_between, keep_result=50):
-        running = await engine.enqueue(ask("wait_between"))
-        await eventually(lambda: engine.get(running.id), lambda seen: seen.log_lines == 1)
+        running = await half_way(engine)
         assert 29 * 86400 < inspector.ttl(f"arqade:logs:{running.id}") <= 30 * 86400
         GATES["between"].set()
         finished = await done(engine, await engine.enqueue(ask("kept")))

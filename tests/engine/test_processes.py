@@ -38,20 +38,20 @@ from tests.stage import Stage, ask, done, eventually
 async def started(folder: Path) -> list[int]:
     """The processes that a function has noted, once it has."""
 
-    async def noted() -> list[int]:
+    def noted() -> list[int]:
         file = folder / "started"
         return [int(word) for word in file.read_text().split()] if file.exists() else []
 
     return await eventually(noted, bool, 30)
 
 
-async def counted(folder: Path) -> list[int]:
+def counted(folder: Path) -> list[int]:
     """How many ran at once, as each of them saw it."""
     return [int(name.split(".")[1]) for name in os.listdir(folder) if name.endswith(".count")]  # noqa: PTH208
 
 
 async def gone(number: int) -> None:
-    async def alive() -> bool:
+    def alive() -> bool:
         return psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
 
     await eventually(alive, lambda there: not there)
@@ -221,8 +221,9 @@ async def test_one_that_ignores_its_cancellation_is_killed_with_what_it_has_star
 
 
 async def test_a_timeout_kills_at_once(stage: Stage, tmp_path: Path) -> None:
-    engine = await stage.engine(tidy)
-    async with stage.working(tidy, processes=1):
+    engine = await stage.engine(tidy, pid)
+    async with stage.working(tidy, pid, processes=1):
+        await done(engine, await engine.enqueue(ask("pid")), 40)  # the child is warm, so it has begun within that time
         job_ = await engine.enqueue(ask("tidy", input={"folder": tmp_path}, timeout=3, max_attempts=1))
         (child,) = await started(tmp_path)
         failed = await done(engine, job_)
@@ -262,7 +263,7 @@ async def test_no_more_run_than_there_are_children_and_the_others_go_on(stage: S
         ends = [await done(engine, each, 40) for each in made if isinstance(each, Job)]
     assert {(end.state, end.attempt) for end in ends} == {(JobState.SUCCEEDED, 1)}
     assert len(ends) == worker.jobs_complete - 100 == 20
-    counts = await counted(tmp_path)
+    counts = counted(tmp_path)
     assert (len(counts), max(counts)) == (20, 2)
 
 

@@ -87,7 +87,7 @@ async def test_one_that_never_opens_does_not_keep_a_stopping_worker(stage: Stage
     engine = await stage.engine(enter)
     async with stage.working(enter, job_completion_wait=0):
         made = await engine.enqueue(ask("enter"))
-        await eventually(lambda: asyncio.sleep(0, DIARY), bool)
+        await eventually(lambda: DIARY, bool)
     assert (await engine.get(made.id)).state is JobState.QUEUED
     assert DIARY == ["shop opened"]
 

@@ -91,7 +91,7 @@ async def test_a_cancelled_one_is_told_and_nothing_that_it_does_is_recorded(stag
         await engine.cancel(job_.id)
         cancelled = await done(engine, job_)
         gate.set()
-        await eventually(lambda: asyncio.sleep(0, tuple(told)), bool)
+        await eventually(lambda: told, bool)
     assert (cancelled.state, told) == (JobState.CANCELLED, [("cancel", True, "StaleLease")])
     assert await engine.get(job_.id) == cancelled
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -50,8 +49,11 @@ def is_running(seen: Job) -> bool:
     return seen.state is JobState.RUNNING
 
 
-async def listeners(engine: Engine) -> int:
-    return engine.feed.listeners
+async def begin_to_wait(engine: Engine, *ids: str, within: float = LONG) -> list[asyncio.Task[Job]]:
+    """Wait for these jobs to be done; returns when the feed knows of all who wait."""
+    waiting = [asyncio.create_task(engine.feed.wait(job_id, is_done, within)) for job_id in ids]
+    await eventually(lambda: engine.feed.listeners, lambda count: count == len(ids))
+    return waiting
 
 
 def calls(inspector: Any) -> Counter[str]:
@@ -60,16 +62,26 @@ def calls(inspector: Any) -> Counter[str]:
     return Counter({name.removeprefix("cmdstat_"): about["calls"] for name, about in found.items()})
 
 
-async def readers(inspector: Any) -> int:
+def readers(inspector: Any) -> int:
     """Links on which somebody waits for events."""
     return sum(client["cmd"] == "xread" for client in inspector.client_list())
 
 
-async def settled(inspector: Any, command: str) -> bool:
-    """Whether a command is no longer called."""
-    before = calls(inspector)[command]
-    await asyncio.sleep(0.2)
-    return calls(inspector)[command] == before
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often each job was read for those who wait for it."""
+    counted: Counter[str] = Counter()
+    made = Watches.__init__
+
+    def make(self: Watches, get: Any) -> None:
+        async def count(job_id: str) -> Job:
+            counted[job_id] += 1
+            return await get(job_id)
+
+        made(self, count)
+
+    monkeypatch.setattr(Watches, "__init__", make)
+    return counted
 
 
 @pytest.mark.parametrize(
@@ -78,8 +90,7 @@ async def settled(inspector: Any, command: str) -> bool:
 async def test_a_waiter_gets_the_job_when_it_is_done(stage: Stage, function: str, state: JobState) -> None:
     engine = await stage.engine(greet, refuse)
     queued = await engine.enqueue(ask(function))
-    waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-    await eventually(partial(listeners, engine), lambda count: count == 1)
+    (waiting,) = await begin_to_wait(engine, queued.id)
     async with stage.working(greet, refuse):
         assert (await waiting).state is state
 
@@ -89,8 +100,7 @@ async def test_a_waiter_hears_of_a_start_and_of_a_cancel(stage: Stage) -> None:
     queued = await engine.enqueue(ask("patient"))
     async with stage.working(patient):
         assert (await engine.feed.wait(queued.id, is_running, LONG)).worker_id
-        waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-        await eventually(partial(listeners, engine), lambda count: count == 1)
+        (waiting,) = await begin_to_wait(engine, queued.id)
         await engine.cancel(queued.id)
         assert (await waiting).state is JobState.CANCELLED
 
@@ -126,20 +136,19 @@ async def test_what_the_condition_raises_reaches_the_waiter_alone(stage: Stage) 
     assert (await other).done
 
 
-async def test_two_thousand_waiters_share_one_reader(stage: Stage, inspector: Any) -> None:
+async def test_two_thousand_waiters_share_one_reader(stage: Stage, inspector: Any, reads: Counter[str]) -> None:
     engine = await stage.engine(greet)
     replies = await engine.enqueue_many([ask("greet") for _ in range(2_000)])
     ids = [reply.id for reply in replies if isinstance(reply, Job)]
     idle = len(inspector.client_list())
-    waiting = [asyncio.create_task(engine.feed.wait(job_id, is_done, 60)) for job_id in ids]
-    await eventually(partial(listeners, engine), lambda count: count == 2_000)
-    await eventually(partial(settled, inspector, "evalsha"), bool)
+    waiting = await begin_to_wait(engine, *ids, within=60)
+    await eventually(lambda: len(reads), lambda count: count == 2_000)
     assert len(inspector.client_list()) - idle <= 17, "sixteen that look at jobs, one that hears"
     before = calls(inspector)
     async with stage.working(greet):
         assert {seen.state for seen in await asyncio.gather(*waiting)} == {JobState.SUCCEEDED}
     after = calls(inspector)
-    await eventually(partial(readers, inspector), lambda count: count == 1)
+    await eventually(lambda: readers(inspector), lambda count: count == 1)
     assert after["xread"] - before["xread"] < 500, "an entry of the stream is read once, not once per waiter"
 
 
@@ -153,28 +162,10 @@ async def test_two_thousand_whose_time_is_up_are_all_answered(stage: Stage, insp
     await engine.cancel(queued.id)
 
 
-@pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each job was read for those who wait for it."""
-    counted: Counter[str] = Counter()
-    made = Watches.__init__
-
-    def make(self: Watches, get: Any) -> None:
-        async def count(job_id: str) -> Job:
-            counted[job_id] += 1
-            return await get(job_id)
-
-        made(self, count)
-
-    monkeypatch.setattr(Watches, "__init__", make)
-    return counted
-
-
 async def test_many_waiters_of_one_job_share_its_reads(stage: Stage, reads: Counter[str]) -> None:
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = [asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG)) for _ in range(500)]
-    await eventually(partial(listeners, engine), lambda count: count == 500)
+    waiting = await begin_to_wait(engine, *[queued.id] * 500)
     async with stage.working(greet):
         assert all(seen.done for seen in await asyncio.gather(*waiting))
     assert reads[queued.id] < 10
@@ -186,8 +177,7 @@ async def test_a_burst_of_events_does_not_cause_a_read_for_each(
     monkeypatch.setattr("service.engine.listening.watches._SPACING", 0.5)
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-    await eventually(partial(listeners, engine), lambda count: count == 1)
+    (waiting,) = await begin_to_wait(engine, queued.id)
     event = {"type": "job.progress", "at": 1, "job_id": queued.id, "function": "greet", "queue": "default"}
     begun = asyncio.get_running_loop().time()
     for _ in range(200):
@@ -205,8 +195,7 @@ async def test_a_job_that_a_stock_worker_ends_is_found_though_it_makes_no_event(
     monkeypatch.setattr("service.engine.listening.watches._SLOW", 0.1)
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-    await eventually(partial(listeners, engine), lambda count: count == 1)
+    (waiting,) = await begin_to_wait(engine, queued.id)
     json: dict[str, Any] = {"job_serializer": encode, "job_deserializer": decode}
     async with stock_working(redis_url, stock_func(stock_greet, name="greet"), **json):
         assert (await waiting).result == "hello"
@@ -215,8 +204,7 @@ async def test_a_job_that_a_stock_worker_ends_is_found_though_it_makes_no_event(
 async def test_rubbish_in_the_stream_stops_nobody(stage: Stage, inspector: Any) -> None:
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-    await eventually(partial(listeners, engine), lambda count: count == 1)
+    (waiting,) = await begin_to_wait(engine, queued.id)
     for rubbish in ({"x": "y"}, {"e": "["}, {"e": "[1]"}, {"e": '[{"type":"job.created"}]'}, UNNAMED):
         inspector.xadd("arqade:events", rubbish)
     await engine.cancel(queued.id)
@@ -228,8 +216,7 @@ async def test_who_stops_waiting_leaves_nothing(stage: Stage, inspector: Any, mo
     monkeypatch.setattr("service.engine.listening.feed._LINGER", 0.0)
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = [asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG)) for _ in range(20)]
-    await eventually(partial(listeners, engine), lambda count: count == 20)
+    waiting = await begin_to_wait(engine, *[queued.id] * 20)
     for task in waiting:
         task.cancel()
     await asyncio.wait(waiting)
@@ -241,7 +228,7 @@ async def test_who_stops_waiting_leaves_nothing(stage: Stage, inspector: Any, mo
     assert (await engine.feed.wait(queued.id, is_done, LONG)).done, "the reader starts again when somebody comes"
 
 
-async def tasks_of_the_feed() -> list[str]:
+def tasks_of_the_feed() -> list[str]:
     names = [task.get_name() for task in asyncio.all_tasks()]
     return [name for name in names if name in ("arqade-feed", "arqade-watch", "arqade-figures")]
 
@@ -249,8 +236,7 @@ async def tasks_of_the_feed() -> list[str]:
 async def test_when_the_process_is_about_to_end_nobody_waits_any_more(stage: Stage) -> None:
     engine = await stage.engine(greet)
     queued = await engine.enqueue(ask("greet"))
-    waiting = asyncio.create_task(engine.feed.wait(queued.id, is_done, LONG))
-    await eventually(partial(listeners, engine), lambda count: count == 1)
+    (waiting,) = await begin_to_wait(engine, queued.id)
     engine.feed.stop()
     async with asyncio.timeout(5):
         assert not (await waiting).done

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.engine import Context, Engine, JobState, Order, RetryPolicy, WorkerState, job, keys
-from tests.stage import Stage, ask, eventually
+from tests.stage import Stage, ask, done, eventually
 
 
 @job()
@@ -72,7 +72,7 @@ async def test_workers_are_busy(stage: Stage) -> None:
         assert await reason(engine, second.id) == "1 job ahead in its queue"
         assert await reason(engine, third.id) == "2 jobs ahead in its queue"
         go_on.set()
-        await eventually(lambda: engine.get(third.id), lambda seen: seen.done)
+        assert (await done(engine, third)).state is JobState.SUCCEEDED
 
 
 async def test_the_workers_are_quiet(stage: Stage) -> None:
@@ -89,7 +89,7 @@ async def test_the_workers_are_quiet(stage: Stage) -> None:
         why = "the workers of its queue are quiet or about to stop"
         await eventually(lambda: reason(engine, made.id), lambda seen: seen == why)
         await engine.workers.tell(worker.id, Order.UNQUIET)
-        await eventually(lambda: engine.get(made.id), lambda seen: seen.done)
+        assert (await done(engine, made)).worker_id == worker.id
 
 
 async def test_what_a_worker_said_holds_no_longer_than_its_life(stage: Stage, redis: Any) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from service.engine import OLDEST, Engine, Order, WorkerState, job
+from service.engine import OLDEST, Engine, JobState, Order, WorkerState, job
 from tests.stage import Stage, ask, eventually
 
 RARELY = 90.0
@@ -34,7 +34,7 @@ async def test_a_worker_is_online_until_it_drains_and_goes(stage: Stage) -> None
     engine = await stage.engine(hold)
     held = await engine.enqueue(ask("hold"))
     async with stage.working(hold, lease=RARELY, job_completion_wait=30) as worker:
-        await eventually(engine.workers.all, bool)
+        await eventually(lambda: engine.get(held.id), lambda job: job.state is JobState.RUNNING)
         assert await said(engine) == [("worker.online", worker.id)]
         await engine.workers.tell(worker.id, Order.DRAIN)
         seen = await eventually(lambda: engine.workers.get(worker.id), lambda w: w.state is WorkerState.DRAINING)

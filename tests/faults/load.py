@@ -29,7 +29,7 @@ class Load:
                 self.acknowledged += [job for job in made if isinstance(job, Job)]
             await asyncio.sleep(0.05)
 
-    async def count(self) -> int:
+    def count(self) -> int:
         return len(self.acknowledged)
 
     async def ended(self, within: float) -> list[Job]:

@@ -52,9 +52,6 @@ class Rule:
         self.hit.set()
         return True
 
-    async def count(self) -> int:
-        return self.hits
-
     def release(self) -> None:
         """Let what is held go on, and match nothing any more."""
         self.left = 0

@@ -11,10 +11,8 @@ import arq.worker
 from arq.cron import CronJob, cron
 from arq.worker import Function, func
 
-from service.engine import RedisAddress, Worker
-
-StockWorker = cast("type[arq.worker.Worker]", Worker.__bases__[0])
-"""`arq.worker.Worker` itself: worker_settings.py puts ours in its place."""
+from service.engine import RedisAddress
+from tests.contract.parties import StockWorker
 
 
 def stock_func(coroutine: Callable[..., Any], name: str, **settings: Any) -> Function:

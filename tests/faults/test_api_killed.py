@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.api_process import ApiProcess
+from tests.api_process import ApiProcess
 from tests.faults.proxy import Do, Proxy
 from tests.stage import eventually
 
@@ -21,7 +21,7 @@ KILLS = 2
 def api(redis_url: str, tmp_path: Path) -> Iterator[ApiProcess]:
     process = ApiProcess(redis_url, tmp_path)
     yield process
-    process.kill()
+    process.stop()
 
 
 class Caller:
@@ -47,16 +47,13 @@ class Caller:
                 assert answer.status_code == 202, answer.text
                 return answer.json()
 
-    async def count(self) -> int:
-        return len(self.acknowledged)
-
     async def close(self) -> None:
         await self._client.aclose()
 
 
 async def test_an_api_killed_under_load_makes_one_job_for_each_key(api: ApiProcess, inspector: Any) -> None:
     """About 300 calls a second, wherever the kill happens to hit them."""
-    await api.start()
+    await asyncio.to_thread(api.start)
     caller = Caller(api.url)
 
     async def run(number: int) -> None:
@@ -68,9 +65,9 @@ async def test_an_api_killed_under_load_makes_one_job_for_each_key(api: ApiProce
             group.create_task(run(number))
         for kill in range(KILLS):
             least = CALLERS * CALLS * (kill + 1) // (KILLS + 2)
-            await eventually(caller.count, lambda count, least=least: count >= least, 30)
+            await eventually(lambda: len(caller.acknowledged), lambda count, least=least: count >= least, 30)
             api.kill()
-            await api.start()
+            await asyncio.to_thread(api.start)
     await caller.close()
     assert len(caller.acknowledged) == CALLERS * CALLS
     assert caller.repeated > 0, "no kill hit a call"
@@ -82,42 +79,34 @@ async def test_an_api_killed_between_redis_and_its_answer_makes_one_job(
 ) -> None:
     """Redis has made the job and nobody was told. Seen to fail without the Idempotency-Key: there were two jobs."""
     api = ApiProcess(proxy.url, tmp_path)
-    await api.start()
+    await asyncio.to_thread(api.start)
     caller = Caller(api.url)
     await caller.enqueue("first")  # Redis knows the script now
     rule = proxy.on("enqueue", Do.HOLD_REPLY)
     call = asyncio.create_task(caller.enqueue("second"))
-
-    async def enqueued() -> int:
-        return inspector.zcard("arq:queue")
-
     try:
-        await eventually(enqueued, lambda count: count == 2)
+        await eventually(lambda: inspector.zcard("arq:queue"), lambda count: count == 2)
         api.kill()
         rule.release()
-        await api.start()
+        await asyncio.to_thread(api.start)
         await call
     finally:
         call.cancel()
         await caller.close()
-        api.kill()
+        api.stop()
     assert caller.repeated > 0
     assert sorted(inspector.zrange("arq:queue", 0, -1)) == sorted(caller.acknowledged.values())
 
 
 async def test_a_batch_whose_api_is_killed_in_the_middle_is_completed(api: ApiProcess, inspector: Any) -> None:
     """Seen to fail without the Idempotency-Key: 500 jobs were left of the first call."""
-    await api.start()
+    await asyncio.to_thread(api.start)
     caller = Caller(api.url)
     jobs = [{"function": "hello", "input": {"name": str(number)}} for number in range(10_000)]
     batch = asyncio.create_task(caller.post("/v1/batches", "k", {"jobs": jobs}))
-
-    async def enqueued() -> int:
-        return inspector.zcard("arq:queue")
-
-    await eventually(enqueued, lambda count: count > 0)
+    await eventually(lambda: inspector.zcard("arq:queue"), lambda count: count > 0)
     api.kill()
-    await api.start()
+    await asyncio.to_thread(api.start)
     results = (await batch)["results"]
     await caller.close()
     assert sorted(inspector.zrange("arq:queue", 0, -1)) == sorted(result["job_id"] for result in results)

@@ -46,7 +46,7 @@ async def many(engine: Engine) -> set[type[Exception]]:
 
 
 async def went_away(logs: list[EventDict]) -> None:
-    async def noticed() -> bool:
+    def noticed() -> bool:
         return any(line["event"] == "redis_away" for line in logs)
 
     await eventually(noticed, bool)
@@ -146,7 +146,7 @@ async def test_only_so_many_calls_wait_for_a_link(
     proxy.freeze()
     calls = [asyncio.create_task(look(engine)) for _ in range(CALLS)]
 
-    async def answered() -> int:
+    def answered() -> int:
         return sum(call.done() for call in calls)
 
     # One link stood ready, so its call has left the queue.
@@ -161,7 +161,7 @@ async def test_only_so_many_jobs_wait_to_be_sent(engine: Engine, proxy: Proxy, m
     await rule.hit.wait()
     more = [asyncio.create_task(engine.enqueue(ask("greet"))) for _ in range(50)]
 
-    async def refused() -> int:
+    def refused() -> int:
         return sum(call.done() and isinstance(call.exception(), Unavailable) for call in more)
 
     assert await eventually(refused, lambda count: count > 0) == 40

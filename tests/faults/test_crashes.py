@@ -65,7 +65,7 @@ async def test_workers_frozen_and_thawed_under_load_write_nothing_stale(
         await crew.wait_for("start", count=len(crew.ledger.lines("start")) + 20)
         worker.freeze()
         frozen_at = monotonic()
-        await eventually(load.count, lambda _, since=frozen_at: monotonic() > since + 1.5)
+        await eventually(monotonic, lambda now, since=frozen_at: now > since + 1.5)
         await crew.wait_for("start", count=len(crew.ledger.lines("start")) + 20)
         worker.thaw()
     verdict = judge(crew.ledger, await load.ended(within=60))

@@ -7,7 +7,7 @@ import pytest
 from arq.connections import RedisSettings
 from redis.asyncio.sentinel import SentinelConnectionPool
 
-from service.engine import InvalidInput, OnConflict, RedisAddress, Request, check_name, job
+from service.engine import InvalidInput, RedisAddress, check_name, job
 from tests.faults.stock import stock_client
 from tests.stage import Stage, ask
 
@@ -109,7 +109,8 @@ async def test_stock_arq_takes_its_own_options_from_the_callers_arguments(redis_
 async def test_any_text_may_be_a_unique_key(stage: Stage, unique_key: str) -> None:
     """Row 28: what is no name of ours is data, and stays data."""
     engine = await stage.engine(greet)
-    first = await engine.enqueue(
-        Request(function="greet", unique_key=unique_key or None, on_conflict=OnConflict.RETURN)
-    )
+    first = await engine.enqueue(ask("greet", unique_key=unique_key))
+    again = await engine.enqueue(ask("greet", unique_key=unique_key))
+    assert (again.id, again.deduplicated, again.unique_key) == (first.id, True, unique_key)
     await engine.cancel(first.id)
+    assert not (await engine.enqueue(ask("greet", unique_key=unique_key))).deduplicated

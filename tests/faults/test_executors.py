@@ -17,7 +17,7 @@ from tests.faults.worker_process import Crew
 from tests.stage import Stage, ask, done, eventually
 
 
-async def alive(numbers: set[int]) -> set[int]:
+def alive(numbers: set[int]) -> set[int]:
     """Those of the processes that run; what only waits to be collected does not."""
     found = {number: psutil.Process(number) for number in numbers if psutil.pid_exists(number)}
     return {number for number, process in found.items() if process.status() != psutil.STATUS_ZOMBIE}
@@ -31,7 +31,7 @@ async def test_kill_9_of_a_worker_leaves_no_child(stage: Stage, redis_url: str, 
         await engine.enqueue(ask("in_child"))
     await crew.wait_for("start", count=2)
     children = {line.pid for line in crew.ledger.lines("start")}
-    assert len(await alive(children)) == 2
+    assert len(alive(children)) == 2
     worker.kill()
     await eventually(partial(alive, children), lambda left: not left)
     for each in (line.job for line in crew.ledger.lines("start")):
@@ -97,7 +97,7 @@ async def test_an_exit_on_asyncios_own_loop_too(stage: Stage, monkeypatch: pytes
     thread = threading.Thread(target=work_through)
     thread.start()
     assert {(await done(engine, each)).state for each in ends} == {JobState.SUCCEEDED}
-    await eventually(lambda: asyncio.sleep(0, thread.is_alive()), lambda running: not running)
+    await eventually(thread.is_alive, lambda running: not running)
     assert complete == [6]
 
 
@@ -139,7 +139,7 @@ async def test_the_line_is_the_functions_own_not_that_of_the_library_that_it_cal
     async def polls() -> None:
         threading.Event().wait(1.8)
 
-    async def reported() -> list[EventDict]:
+    def reported() -> list[EventDict]:
         return [line for line in logs if line["event"] == "event loop blocked"]
 
     engine = await stage.engine(polls)
@@ -163,5 +163,5 @@ async def test_a_stock_worker_runs_functions_of_every_kind(redis_url: str) -> No
         thread, number, greeting = [await each.result(timeout=30) for each in named]
     assert thread[0].startswith("arqade-thread-")
     assert isinstance(number, int)
-    assert not await alive({number})
+    assert not alive({number})
     assert greeting == "Hello, world!"

@@ -27,17 +27,9 @@ def everything(_: Event) -> bool:
     return True
 
 
-async def listeners(engine: Engine) -> int:
-    return engine.feed.listeners
-
-
-async def blocked(proxy: Proxy) -> int:
+def blocked(proxy: Proxy) -> int:
     """How many links have begun to wait for events."""
     return proxy.having_sent("XREAD")
-
-
-async def refusals(proxy: Proxy) -> int:
-    return proxy.refused
 
 
 async def take(subscription: Subscription, count: int) -> list[Event]:
@@ -65,7 +57,7 @@ async def test_a_waiter_hears_of_what_ended_while_its_link_was_cut(stage: Stage,
     proxy.refusing = True
     proxy.cut()
     await near.cancel(queued.id)
-    await eventually(partial(refusals, proxy), lambda count: count >= 2)
+    await eventually(lambda: proxy.refused, lambda count: count >= 2)
     proxy.refusing = False
     async with asyncio.timeout(4):
         assert (await waiting).state is JobState.CANCELLED
@@ -108,7 +100,7 @@ async def test_a_listener_misses_nothing_while_its_link_was_cut(
         proxy.refusing = True
         proxy.cut()
         second = await near.enqueue(ask("greet"))
-        await eventually(partial(refusals, proxy), lambda count: count >= 2)
+        await eventually(lambda: proxy.refused, lambda count: count >= 2)
         proxy.refusing = False
         await near.cancel(second.id)
         await near.cancel(first.id)
@@ -133,7 +125,7 @@ async def test_a_listener_is_told_when_what_it_missed_is_gone(
         proxy.cut()
         await near.cancel(queued.id)
         inspector.xtrim("arqade:events", maxlen=1, approximate=False)
-        await eventually(partial(refusals, proxy), lambda count: count >= 2)
+        await eventually(lambda: proxy.refused, lambda count: count >= 2)
         proxy.refusing = False
         reset, rest = await take(subscription, 2)
     assert (reset.type, rest.type) == (RESET, "job.cancelled")

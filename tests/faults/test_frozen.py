@@ -75,20 +75,17 @@ async def test_stock_arq_runs_a_job_without_a_timeout_in_parallel_copies(redis_u
         running.append(ctx["job_id"])
         await asyncio.Event().wait()
 
-    async def copies() -> int:
-        return len(running)
-
     async with (
         stock_client(redis_url) as client,
         stock_working(redis_url, stock_func(long, name="long"), job_timeout=None),
     ):
         held = await client.enqueue_job("long")
         assert held is not None
-        await eventually(copies, lambda count: count == 1)
+        await eventually(lambda: len(running), lambda count: count == 1)
         lock = f"arq:in-progress:{held.job_id}"
         assert 0 < await client.pttl(lock) <= 10_000
         await client.pexpire(lock, 1)
-        await eventually(copies, lambda count: count == 2)
+        await eventually(lambda: len(running), lambda count: count == 2)
 
 
 async def test_stock_arq_lets_a_zombie_overwrite_success_and_revive_the_dead(redis_url: str) -> None:
@@ -101,9 +98,6 @@ async def test_stock_arq_lets_a_zombie_overwrite_success_and_revive_the_dead(red
             await wake.wait()
             raise TimeoutError("woke too late") if then == "raise" else StockRetry(defer=3600)
         return "right"
-
-    async def begun() -> int:
-        return len(started)
 
     async def outcome(of: StockJob) -> bool:
         info = await of.result_info()
@@ -118,7 +112,7 @@ async def test_stock_arq_lets_a_zombie_overwrite_success_and_revive_the_dead(red
         raises, retries = await client.enqueue_job("late", "raise"), await client.enqueue_job("late", "retry")
         assert raises is not None
         assert retries is not None
-        await eventually(begun, lambda count: count == 2)
+        await eventually(lambda: len(started), lambda count: count == 2)
         for held in (raises, retries):
             await client.pexpire(f"arq:in-progress:{held.job_id}", 1)
         async with stock_working(redis_url, function, ctx={"who": "other"}):

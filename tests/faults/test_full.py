@@ -38,14 +38,11 @@ async def test_work_that_ends_while_redis_is_full_is_recorded_without_its_result
         await filled.wait()
         raise ValueError("kept, full or not")
 
-    async def running() -> int:
-        return len(starts)
-
     engine = await own_stage.engine(bulky, broken)
     async with own_stage.working(bulky, broken) as worker:
         made = await engine.enqueue(ask("bulky"))
         failing = await engine.enqueue(ask("broken", max_attempts=1))
-        await eventually(running, lambda count: count == 2)
+        await eventually(lambda: len(starts), lambda count: count == 2)
         fill(own_redis)
         filled.set()
         if own_redis.major < 7:
@@ -75,7 +72,7 @@ async def test_a_full_redis_starts_nothing_and_loses_nothing(
     jobs = [await engine.enqueue(ask("note")) for _ in range(30)]
     fill(own_redis)
 
-    async def refused() -> int:
+    def refused() -> int:
         return sum(line["event"] == "claim failed, trying again" for line in logs)
 
     async with own_stage.working(note) as worker:
@@ -98,14 +95,11 @@ async def test_stock_arq_dies_on_a_full_redis_and_runs_the_job_again(own_redis: 
         await filled.wait()
         return "done"
 
-    async def running() -> int:
-        return len(starts)
-
     async with stock_client(own_redis.url) as client:
         held = await client.enqueue_job("work")
         assert held is not None
         async with stock_working(own_redis.url, stock_func(work, name="work")) as stock:
-            await eventually(running, lambda count: count == 1)
+            await eventually(lambda: len(starts), lambda count: count == 1)
             fill(own_redis)
             filled.set()
             assert isinstance(await stock.died(), OutOfMemoryError)

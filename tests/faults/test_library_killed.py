@@ -68,11 +68,7 @@ class House:
 
     async def outlived(self, victim: "subprocess.Popen[bytes]", job: Job) -> Job:
         """The job, done by another worker after the first was killed, with one outcome."""
-
-        async def ended() -> int | None:
-            return victim.poll()
-
-        assert await eventually(ended, lambda code: code is not None, 60) == -9, self._log.read_text()
+        assert await eventually(victim.poll, lambda code: code is not None, 60) == -9, self._log.read_text()
         assert not (await self.engine.get(job.id)).done
         self.start()
         finished = await done(self.engine, job, 60)
@@ -160,7 +156,7 @@ async def test_a_request_that_is_repeated_can_be_known_by_its_key(house: House) 
         request = {"url": f"http://127.0.0.1:{server.port}/orders", "method": "POST", "body": {"order": 1}}
         job = await house.engine.enqueue(ask("http_request", input=request))
         victim = house.start(ARQADE_HTTP_ALLOW_HOSTS="127.0.0.1")
-        await eventually(lambda: asyncio.sleep(0, len(server.asked)), lambda asked: asked == 1, 60)
+        await eventually(lambda: len(server.asked), lambda asked: asked == 1, 60)
         victim.kill()
         finished = await house.outlived(victim, job)
     assert (finished.result["status"], finished.result["body"]) == (201, "made")
@@ -188,7 +184,7 @@ async def test_a_mail_whose_last_word_was_lost_comes_again_under_the_same_id(hou
         letter = {"to": ["ada@example.org"], "subject": "Hello", "text": "How are you?"}
         job = await house.engine.enqueue(ask("send_email", input=letter))
         victim = house.start(ARQADE_SMTP_URL=f"smtp://127.0.0.1:{port}?tls=none", ARQADE_MAIL_FROM="a@example.org")
-        await eventually(lambda: asyncio.sleep(0, len(post.letters)), lambda taken: taken == 1, 60)
+        await eventually(lambda: len(post.letters), lambda taken: taken == 1, 60)
         victim.kill()
         post.answering.set()
         finished = await house.outlived(victim, job)
@@ -204,7 +200,7 @@ async def test_a_cache_that_was_half_empty_is_emptied(house: House, proxy: Proxy
     job = await house.engine.enqueue(ask("invalidate_cache", input={"pattern": "shop:*"}))
     victim = house.start(ARQADE_CACHE_URL=proxy.url, ARQADE_CACHE_PREFIXES="shop:")
 
-    async def cached() -> int:
+    def cached() -> int:
         return sum(1 for _ in inspector.scan_iter("shop:*", count=1000))
 
     left = await eventually(cached, lambda number: number < 5000, 60)
@@ -213,5 +209,5 @@ async def test_a_cache_that_was_half_empty_is_emptied(house: House, proxy: Proxy
     assert left > 0
     finished = await house.outlived(victim, job)
     assert finished.result["deleted"] == left
-    assert await cached() == 0
+    assert cached() == 0
     assert inspector.delete("page:1") == 1

@@ -8,7 +8,8 @@ from typing import Any
 from service.engine import Engine, Job, JobState, job
 from service.engine.connection import blocking_twin
 from service.engine.pulse import Pulse, Vitals
-from tests.faults.stock import StockWorker, stock_client, stock_func
+from tests.contract.parties import StockWorker
+from tests.faults.stock import stock_client, stock_func
 from tests.stage import Stage, ask, eventually
 
 
@@ -73,15 +74,12 @@ async def test_a_worker_whose_jobs_hold_all_threads_stops_all_the_same(stage: St
     async def blocking() -> None:
         await asyncio.to_thread(release.wait, 50)
 
-    async def running() -> int:
-        return len(worker.tasks)
-
     engine = await stage.engine(blocking)
     try:
         async with asyncio.timeout(30):
             async with stage.working(blocking, max_jobs=40) as worker:
                 jobs = await engine.enqueue_many([ask("blocking")] * 40)
-                await eventually(running, lambda count: count == 40)
+                await eventually(lambda: len(worker.tasks), lambda count: count == 40)
             for each in (each for each in jobs if isinstance(each, Job)):
                 released = await engine.get(each.id)
                 assert (released.state, released.released) == (JobState.QUEUED, 1)
@@ -106,7 +104,7 @@ async def test_a_pulse_that_fails_once_beats_on(stage: Stage) -> None:
     pulse = Pulse(blocking_twin(client), "wrk_test", vitals, lease=0.6, allow_oom=False)
     pulse.start()
     try:
-        await eventually(lambda: asyncio.sleep(0, len(held)), lambda count: count >= 3)
+        await eventually(lambda: len(held), lambda count: count >= 3)
     finally:
         await pulse.stop()
         await client.aclose(close_connection_pool=True)

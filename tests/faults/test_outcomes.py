@@ -83,7 +83,7 @@ async def test_a_hook_that_raises_after_the_job_changes_nothing(stage: Stage, ho
     async with stage.working(greet, **{hook: broken}) as worker:
         jobs = [await engine.enqueue(ask("greet")) for _ in range(3)]
         finished = [await done(engine, each) for each in jobs]
-        await eventually(lambda: asyncio.sleep(0, len(called)), lambda count: count == 3)
+        await eventually(lambda: len(called), lambda count: count == 3)
     assert worker.jobs_complete == 3
     assert {(each.state, each.attempt) for each in finished} == {(JobState.SUCCEEDED, 1)}
 
@@ -131,13 +131,10 @@ async def test_a_listener_of_outcomes_that_raises_stops_nothing(stage: Stage) ->
     def broken(_: Sequence[Ended]) -> None:
         raise RuntimeError("a metric that cannot be counted")
 
-    async def running() -> int:
-        return len(worker.tasks)
-
     engine = await stage.engine(together)
     async with stage.working(together, on_ended=broken, max_jobs=700) as worker:
         made = [each for each in await engine.enqueue_many([ask("together")] * 700) if isinstance(each, Job)]
-        await eventually(running, lambda count: count == 700)
+        await eventually(lambda: len(worker.tasks), lambda count: count == 700)
         ready.set()
         assert {(await done(engine, each)).state for each in made} == {JobState.SUCCEEDED}
     assert worker.jobs_complete == 700
@@ -149,7 +146,7 @@ async def test_a_result_too_large_to_be_kept_is_dropped_and_blocks_nobody(
     """Row 21. Seen to fail before there was a limit: Redis cut the link, again and again, and no outcome of the worker
     was recorded any more.
     """
-    monkeypatch.setattr("service.engine.finish.RESULT_MAX", 1_000_000)
+    monkeypatch.setattr("service.engine.endings.RESULT_MAX", 1_000_000)
 
     @job()
     async def bulky(size: int) -> str:

@@ -26,13 +26,10 @@ async def test_a_hundred_running_jobs_do_not_starve_the_next(stage: Stage, redis
     async def long() -> None:
         await go_on.wait()
 
-    async def running() -> int:
-        return len(busy.tasks)
-
     engine = await stage.engine(long, greet)
     async with stock_client(redis_url) as client, stage.working(long, greet, max_jobs=120) as busy:
         await engine.enqueue_many([ask("long")] * 120)
-        await eventually(running, lambda count: count == 120)
+        await eventually(lambda: len(busy.tasks), lambda count: count == 120)
         for number in range(120):  # as a stock worker leaves them: due, at the head, and locked
             await client.set(f"arq:in-progress:stock-{number}", 1, px=60_000)
             await client.zadd("arq:queue", {f"stock-{number}": 1})
@@ -50,9 +47,6 @@ async def test_stock_arq_starves_the_next_job_behind_a_hundred_running_ones(redi
 
     async def known(_: dict[Any, Any]) -> None: ...
 
-    async def count() -> int:
-        return len(polls)
-
     async with stock_client(redis_url) as client:
         for number in range(100):
             await client.set(f"arq:in-progress:other-{number}", 1, px=60_000)
@@ -67,7 +61,7 @@ async def test_stock_arq_starves_the_next_job_behind_a_hundred_running_ones(redi
                 await beat()
 
             stock.worker.heart_beat = counted
-            await eventually(count, lambda seen: seen >= 20)
+            await eventually(lambda: len(polls), lambda count: count >= 20)
             assert await held.result_info() is None
         await client.flushdb()
 

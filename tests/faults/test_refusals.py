@@ -48,7 +48,7 @@ async def test_a_refused_claim_is_said_and_tried_until_it_succeeds(
 ) -> None:
     """Row 4. Seen to fail with `Serving._answered` returning nothing, as for a lost race, instead of what it does."""
 
-    async def complaints() -> list[str]:
+    def complaints() -> list[str]:
         return [str(line["error"]) for line in logs if line["event"] == "claim failed, trying again"]
 
     engine = await own_stage.engine(greet)
@@ -89,9 +89,9 @@ async def test_stock_arq_takes_a_refusal_for_a_race_and_idles_in_silence(
                 proxy_of_own.on("ZRANGEBYSCORE", Do.PASS, times=2),
                 proxy_of_own.on("EXEC", Do.PASS, times=5),
             )
-            await eventually(polls.count, lambda hits: hits == 2)
+            await eventually(lambda: polls.hits, lambda hits: hits == 2)
             refuse(own_redis, how)
-            await eventually(claims.count, lambda hits: hits == 5)
+            await eventually(lambda: claims.hits, lambda hits: hits == 5)
             assert not stock.main.done()
             assert await held.result_info() is None
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []

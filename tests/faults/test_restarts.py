@@ -33,7 +33,7 @@ async def test_redis_killed_and_restarted_under_load_loses_nothing_that_was_ackn
     load = Load(engine, seconds=0.2)
     await eventually(load.count, lambda count: count >= 50)
     own_redis.kill()
-    await eventually(refusals(load), lambda count: count >= 3)
+    await eventually(lambda: load.refused, lambda count: count >= 3)
     own_redis.start()
     back_at = monotonic()
     before = len(load.acknowledged)
@@ -44,13 +44,6 @@ async def test_redis_killed_and_restarted_under_load_loses_nothing_that_was_ackn
     assert all(worker.alive for worker in workers)
     resumed = min(line.at for line in crew.ledger.lines("start") if line.at > back_at) - back_at
     assert resumed < 2.0 + 3.0, "resumed within 2 s, and slack for a loaded machine"
-
-
-def refusals(load: Load) -> Any:
-    async def count() -> int:
-        return load.refused
-
-    return count
 
 
 async def test_stock_arq_ends_with_the_first_error_of_redis(proxy: Proxy) -> None:
@@ -102,7 +95,7 @@ async def served(engine: Engine) -> bool:
     return (await done(engine, made)).state is JobState.SUCCEEDED
 
 
-async def ids_listed(server: PrivateRedis) -> list[str]:
+def ids_listed(server: PrivateRedis) -> list[str]:
     return [about["id"] for about in listed(server.url).values()]
 
 
@@ -137,7 +130,7 @@ async def test_a_paused_redis_doubles_nothing_unseen(stage: Stage, redis_url: st
     engine = await stage.engine(long)
     async with stock_client(redis_url) as client, stage.working(long, lease=0.9), stage.working(long, lease=0.9):
         jobs = await made(engine, "long", 10)
-        await eventually(partial(count_of, starts), lambda count: count == 10)
+        await eventually(lambda: len(starts), lambda count: count == 10)
         await client.client_pause(1500, all=True)
         finished = [await done(engine, each) for each in jobs]
     assert {each.state for each in finished} == {JobState.SUCCEEDED}
@@ -146,10 +139,6 @@ async def test_a_paused_redis_doubles_nothing_unseen(stage: Stage, redis_url: st
 
 async def made(engine: Engine, function: str, count: int) -> list[Job]:
     return [each for each in await engine.enqueue_many([ask(function)] * count) if isinstance(each, Job)]
-
-
-async def count_of(items: list[Any]) -> int:
-    return len(items)
 
 
 async def test_a_worker_alone_keeps_its_jobs_over_an_outage_longer_than_its_lease(stage: Stage, proxy: Proxy) -> None:
@@ -167,7 +156,7 @@ async def test_a_worker_alone_keeps_its_jobs_over_an_outage_longer_than_its_leas
     stage.address = RedisAddress(url=proxy.url)
     async with stage.working(patient, lease=1):
         running = await engine.enqueue(ask("patient"))
-        await eventually(partial(count_of, starts), lambda count: count == 1)
+        await eventually(lambda: len(starts), lambda count: count == 1)
         proxy.refusing = True
         proxy.cut()
         lease = f"arq:in-progress:{running.id}"

@@ -35,7 +35,7 @@ async def test_a_worker_that_is_killed_between_two_jobs_takes_nothing_along(
     proxy.on("claim", Do.HOLD_BEFORE, times=1000)
     told = proxy.on("finish", Do.HOLD_REPLY)
     crew.open_gate()
-    await eventually(told.count, bool)
+    await eventually(lambda: told.hits, bool)
     await eventually(lambda: engine.get(second), lambda seen: seen.state is JobState.QUEUED)
     slow.kill()
     await crew.start(redis_url, "other")

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from functools import partial
 from typing import Any
 
 from service.engine import Context, JobState, RetryPolicy, job
@@ -23,7 +22,7 @@ async def test_sigterm_while_an_outcome_is_being_recorded_waits_for_it(stage: St
     worker.ask_to_stop()
     await worker.logged("stopping")
     asked_at = monotonic()
-    await eventually(partial(asyncio.sleep, 0.05), lambda _: monotonic() > asked_at + 1.0)
+    await eventually(monotonic, lambda now: now > asked_at + 1.0)
     assert worker.alive
     held.release()
     assert await worker.exit_code() == 0
@@ -57,6 +56,7 @@ async def test_sigterm_lets_running_jobs_finish_and_hands_back_what_takes_too_lo
     endless = await engine.enqueue(ask("gated"))
     await crew.wait_for("start", count=2)
     worker.ask_to_stop()
+    await worker.logged("stopping")
     late = await engine.enqueue(ask("work"))
     assert await worker.exit_code() == 0
 
@@ -114,14 +114,11 @@ async def test_deploys_burn_no_attempt(stage: Stage) -> None:
         await finish.wait()
         return "done"
 
-    async def started() -> int:
-        return len(starts)
-
     engine = await stage.engine(long)
     made = await engine.enqueue(ask("long"))
     for deploy in range(1, 7):
         async with stage.working(long, job_completion_wait=0):
-            await eventually(started, lambda count, deploy=deploy: count == deploy)
+            await eventually(lambda: len(starts), lambda count, deploy=deploy: count == deploy)
     finish.set()
     async with stage.working(long):
         finished = await done(engine, made)
@@ -137,15 +134,12 @@ async def test_stock_arq_kills_a_job_with_five_deploys(redis_url: str) -> None:
         starts.append(ctx["job_try"])
         await asyncio.Event().wait()
 
-    async def started() -> int:
-        return len(starts)
-
     async with stock_client(redis_url) as client:
         held = await client.enqueue_job("long")
         assert held is not None
         for deploy in range(1, 6):
             async with stock_working(redis_url, stock_func(long, name="long")) as stock:
-                await eventually(started, lambda count, deploy=deploy: count == deploy)
+                await eventually(lambda: len(starts), lambda count, deploy=deploy: count == deploy)
                 stock.worker.handle_sig(signal.SIGTERM)
                 await asyncio.wait({stock.main, *stock.worker.tasks.values()})
         async with stock_working(redis_url, stock_func(long, name="long")):

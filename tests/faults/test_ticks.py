@@ -10,8 +10,9 @@ import pytest
 from arq.cron import CronJob
 
 from service.engine import JobState, job
+from tests.contract.parties import StockWorker
 from tests.faults.crew import beat
-from tests.faults.stock import StockWorker, stock_client, stock_cron, stock_working
+from tests.faults.stock import stock_client, stock_cron, stock_working
 from tests.faults.worker_process import Crew, WorkerProcess, monotonic
 from tests.stage import Stage, done, eventually
 
@@ -63,7 +64,7 @@ async def test_after_a_stall_of_all_workers_only_the_last_tick_is_made_up_for(re
     await first_tick_over(redis_url, crew)
     worker.freeze()
     stalled_at = monotonic()
-    await eventually(partial(asyncio.sleep, 0.1), lambda _: monotonic() > stalled_at + 5.0)
+    await eventually(monotonic, lambda now: now > stalled_at + 5.0)
     before = len(ticks(crew))
     thawed_at = datetime.now(UTC).timestamp() * 1000
     worker.thaw()
@@ -98,13 +99,13 @@ async def next_to_fire(workers: list[WorkerProcess]) -> WorkerProcess:
     """The one that fires the next tick."""
     before = {worker.name: len(worker.lines("tick")) for worker in workers}
 
-    async def found() -> list[WorkerProcess]:
+    def found() -> list[WorkerProcess]:
         return [worker for worker in workers if len(worker.lines("tick")) > before[worker.name]]
 
     return (await eventually(found, bool, 30))[0]
 
 
-async def later_ticks(crew: Crew, moment: float) -> list[int]:
+def later_ticks(crew: Crew, moment: float) -> list[int]:
     return [due for due in ticks(crew) if due > moment]
 
 
@@ -115,7 +116,7 @@ async def test_stock_arq_runs_a_tick_again_when_a_worker_is_late(redis_url: str)
     async def tick(ctx: dict[Any, Any]) -> None:
         ran.append(ctx["job_id"])
 
-    async def times() -> int:
+    def times() -> int:
         return ran.count(ran[0]) if ran else 0
 
     def schedule() -> CronJob:
@@ -155,7 +156,7 @@ async def test_rare_times_are_not_refused(stage: Stage) -> None:
         stock_cron(tick, name="often", weekday={0, 6}, hour={0, 23}, minute=None, second=EVERY_SECOND),
     ]
     async with stage.working(greet, cron_jobs=rare) as worker:
-        await eventually(lambda: asyncio.sleep(0, rare[0].next_run), lambda due: due is not None)
+        await eventually(lambda: rare[0].next_run, lambda due: due is not None)
         assert {name for name in worker.functions if name != "greet"} == {each.name for each in rare}
 
 

@@ -78,19 +78,11 @@ class WorkerProcess:
 
     async def exit_code(self, within: float = 30.0) -> int:
         """Wait for its end."""
-
-        async def code() -> int | None:
-            return self._process.poll()
-
-        return cast("int", await eventually(code, lambda seen: seen is not None, within))
+        return cast("int", await eventually(self._process.poll, lambda code: code is not None, within))
 
     async def logged(self, event: str, within: float = 30.0) -> list[dict[str, Any]]:
         """Its log lines of that event, once there is one."""
-
-        async def lines() -> list[dict[str, Any]]:
-            return self.lines(event)
-
-        return await eventually(lines, bool, within)
+        return await eventually(lambda: self.lines(event), bool, within)
 
 
 class Crew:
@@ -112,7 +104,7 @@ class Crew:
         """Start a worker and wait until it has run its startup, and, if it is ours, is listed in Redis."""
         worker = self.launch(redis_url, name, **settings)
 
-        async def begun() -> bool:
+        def begun() -> bool:
             assert worker.alive, worker.text
             return any(line.pid == worker.pid for line in self.ledger.lines("startup"))
 
@@ -121,11 +113,7 @@ class Crew:
 
     async def wait_for(self, event: str, job: str | None = None, count: int = 1, within: float = 30.0) -> None:
         """Wait until so many such lines stand in the ledger."""
-
-        async def seen() -> int:
-            return len(self.ledger.lines(event, job))
-
-        await eventually(seen, lambda have: have >= count, within)
+        await eventually(lambda: len(self.ledger.lines(event, job)), lambda have: have >= count, within)
 
     def open_gate(self) -> None:
         (self.folder / "gate").touch()

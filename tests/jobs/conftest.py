@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import strategies as st
 
 from jobs.summarize_csv import Summary, summarize_csv
 from service.engine import Context, FileStore, Progress
@@ -13,6 +14,14 @@ Summarize = Callable[[str | bytes], Awaitable[Summary]]
 Upload = Callable[[bytes], Awaitable[str]]
 
 NAME: Final = "table.csv"
+
+_CELLS: Final = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8
+) | st.sampled_from(["", "1", "1.0", "a,b;c\td|e", '"', "\r\n", "\r", "'", "NULL", "\\", "#", " x"])
+TABLES: Final = st.integers(1, 20).flatmap(
+    lambda width: st.lists(st.lists(_CELLS, min_size=width, max_size=width), max_size=12)
+)
+"""Rows of cells that are hard to read, all of one width."""
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ import duckdb
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from jobs.convert_csv import Converted, convert_csv
 from service.engine import Context, Fail, FileStore, Progress, StaleLease
+from tests.jobs.conftest import TABLES, Upload
 
-Upload = Callable[[bytes], Awaitable[str]]
 Lines = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 ROOT: Final = Path(__file__).parents[2]
@@ -245,16 +244,8 @@ async def test_rows_that_do_not_fit_into_memory_become_json_but_not_parquet(cont
         await convert_csv(context, file_id, "parquet")
 
 
-cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["", "1", "1.0", "a,b;c\td|e", '"', "\r\n", "\r", "'", "NULL", "\\", "#", " x"]
-)
-tables = st.integers(1, 20).flatmap(
-    lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), max_size=12)
-)
-
-
-@given(rows=tables)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=TABLES)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_cell_is_changed_when_types_are_not_wanted(lines: Lines, rows: list[list[str]]) -> None:
     width = len(rows[0]) if rows else 2
     text = io.StringIO(newline="")

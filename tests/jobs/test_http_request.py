@@ -244,11 +244,7 @@ async def test_in_a_worker_the_second_try_succeeds_under_the_same_key(stage: Sta
 async def test_a_cancel_closes_the_connection(call: Call, peer: Peer) -> None:
     peer.answers.append(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n")
     running = asyncio.ensure_future(call())
-
-    async def asked() -> int:
-        return len(peer.asked)
-
-    await eventually(asked, bool)
+    await eventually(lambda: peer.asked, bool)
     running.cancel()
     await asyncio.wait({running}, timeout=5)
     assert running.cancelled()

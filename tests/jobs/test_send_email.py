@@ -10,11 +10,12 @@ from jobs.send_email import MOST_ATTACHED, PutOff, Refused, Sent, send_email
 from service.engine import Catalogue, Context, Fail, FileStore, InvalidInput
 from service.outgoing import MailServer
 from service.settings import Settings, SettingsError
+from tests.jobs.conftest import Upload
 from tests.jobs.mail_peer import MailPeer, mail_peer, texts
 from tests.peer import make_certificate
+from tests.ports import reserved_port
 
 Send = Callable[..., Awaitable[Sent]]
-Upload = Callable[[bytes], Awaitable[str]]
 
 FUNCTION = Catalogue.of(send_email).get("send_email")
 LETTER: dict[str, Any] = {"to": ["ada@example.org"], "subject": "Hello", "text": "How are you?"}
@@ -113,9 +114,11 @@ async def test_refused_for_good_or_put_off(
     assert FUNCTION.retry.retries(PutOff())
 
 
-async def test_a_server_that_is_away_is_tried_again(unused_tcp_port: int) -> None:
-    with pytest.raises(PutOff, match=f"127.0.0.1:{unused_tcp_port}"):
-        await hand_in(f"smtp://127.0.0.1:{unused_tcp_port}?tls=none")
+async def test_a_server_that_is_away_is_tried_again() -> None:
+    with reserved_port() as nobodys:
+        port = nobodys.getsockname()[1]
+        with pytest.raises(PutOff, match=f"127.0.0.1:{port}"):
+            await hand_in(f"smtp://127.0.0.1:{port}?tls=none")
 
 
 @pytest.mark.filterwarnings("ignore:Session.login_data", "ignore:Requiring AUTH while not")  # aiosmtpd's, of itself

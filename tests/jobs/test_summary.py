@@ -3,18 +3,15 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Awaitable, Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.csv_profile import Column, TopValue
-from jobs.summarize_csv import Summary, summarize_csv
+from jobs.summarize_csv import summarize_csv
 from service.engine import Catalogue, Context
-
-Summarize = Callable[[str | bytes], Awaitable[Summary]]
-Upload = Callable[[bytes], Awaitable[str]]
+from tests.jobs.conftest import TABLES, Summarize, Upload
 
 PEOPLE = """\
 name,born,height,score,seen,active,zip
@@ -225,16 +222,8 @@ async def test_the_summary_is_plain_json_of_the_promised_shape(context: Context,
     }
 
 
-cells = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
-    ["", "1", "1.0", "a,b;c\td|e", '"', "\r\n", "\r", "'", "NULL", "\\", "#", " x"]
-)
-tables = st.integers(1, 20).flatmap(
-    lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), max_size=12)
-)
-
-
-@given(rows=tables, line_break=st.sampled_from(["\n", "\r\n"]))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=TABLES, line_break=st.sampled_from(["\n", "\r\n"]))
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_cell_is_counted_as_it_was_written(
     context: Context, upload: Upload, rows: list[list[str]], line_break: str
 ) -> None:

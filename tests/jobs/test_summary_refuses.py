@@ -1,15 +1,13 @@
 """Files that `summarize_csv` cannot summarise: each ends the job at once and says why."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from jobs.csv_profile import Limits, Profile
-from jobs.summarize_csv import Summary, summarize_csv
+from jobs.summarize_csv import summarize_csv
 from service.engine import Context, Fail
-
-Summarize = Callable[[str | bytes], Awaitable[Summary]]
+from tests.jobs.conftest import Summarize
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20
 

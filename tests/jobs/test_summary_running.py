@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +12,9 @@ import pytest
 
 from jobs.csv_profile import Limits, Profile, Stopped
 from jobs.csv_profile.table import open_table
-from jobs.summarize_csv import Summary, summarize_csv
+from jobs.summarize_csv import summarize_csv
 from service.engine import Context, FileStore, Progress, StaleLease
-
-Upload = Callable[[bytes], Awaitable[str]]
-Summarize = Callable[[str | bytes], Awaitable[Summary]]
+from tests.jobs.conftest import Summarize, Upload
 
 MANY_ROWS: Final = b"id,text,group\n" + b"".join(
     b"%d,value number %d,%d\n" % (number, number * 7919 % 1_000_003, number % 7) for number in range(300_000)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from jobs.make_thumbnails import make_thumbnails
 from service.engine import Catalogue, Context, Fail, FileStore, InvalidInput, Progress
+from tests.jobs.conftest import Upload
 
-Upload = Callable[[bytes], Awaitable[str]]
 Made = Callable[..., Awaitable[dict[int, Image.Image]]]
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)

@@ -189,7 +189,7 @@ DISGUISES: list[Callable[[str], str]] = [
 
 
 @given(st.sampled_from(SPELLINGS), st.sampled_from(DISGUISES), st.sampled_from(["http", "https", "HTTPS"]))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_no_spelling_of_this_machine_gets_through(
     peer: Peer, host: str, spelled: Callable[[str], str], scheme: str
 ) -> None:

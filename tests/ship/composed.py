@@ -6,7 +6,6 @@ where programs lie.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from service.dev.redis_binary import find_redis
+from tests.ports import reserved_port
 from tests.ship.shipped import Service, services
 
 READY_WITHIN: Final = 30.0
@@ -94,12 +94,13 @@ class Machine:
         return self.outputs[name].read_text(encoding="utf-8")
 
 
-def machine(folder: Path, installed: Path) -> Machine:
-    """A machine on which nothing runs yet."""
+@contextmanager
+def machine(folder: Path, installed: Path) -> Generator[Machine]:
+    """A machine on which nothing runs yet; its ports are its own while the block lasts."""
     for name in ("data", "home", "tmp", "redis"):
         (folder / name).mkdir()
-    redis_port, api_port = _free_ports(2)
-    return Machine(folder, installed, redis_port, api_port)
+    with reserved_port() as redis, reserved_port() as api:
+        yield Machine(folder, installed, redis.getsockname()[1], api.getsockname()[1])
 
 
 @contextmanager
@@ -122,11 +123,3 @@ def _wait_until_healthy(machine: Machine, service: Service, process: "subprocess
     while not machine.check(service):
         assert process.poll() is None, machine.output(service.name)
         assert time.monotonic() < deadline, machine.output(service.name)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in sockets]
-    for listener in sockets:
-        listener.close()
-    return ports

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import structlog
 
-from service.engine import Context, FileStore, JobState, Resource, RetryPolicy, Worker, job
+from service.engine import Context, FileStore, JobState, Resource, RetryPolicy, job
 from tests.stage import Stage, ask, done, eventually
 
 LINES = structlog.get_logger("shop")
@@ -209,16 +209,9 @@ async def test_a_cancel_comes_after_what_must_not_be_interrupted(stage: Stage) -
         made = await engine.enqueue(ask("book"))
         await eventually(lambda: engine.get(made.id), lambda seen: seen.log_lines == 1)
         await engine.cancel(made.id)
-        await eventually(_being_cancelled(worker), bool)
+        await eventually(lambda: any(task.cancelling() for task in worker.tasks.values()), bool)
         assert (await engine.get(made.id)).state == JobState.RUNNING
         BOOKED.set()
         finished = await done(engine, made)
     assert finished.state == JobState.CANCELLED
     assert [line.event for line in (await engine.logs(made.id)).lines] == ["debit", "credit"]
-
-
-def _being_cancelled(worker: Worker) -> Any:
-    async def ask_for_it() -> bool:
-        return any(task.cancelling() for task in worker.tasks.values())
-
-    return ask_for_it

@@ -24,11 +24,7 @@ async def test_functions_find_their_resources_by_type(settings: Settings, inspec
     assert isinstance(context.resource(FileStore), FileStore)
 
     await parts.on_shutdown(ctx)
-
-    async def still_there() -> bool:
-        return connection in connections(inspector)
-
-    await eventually(still_there, lambda there: not there)
+    await eventually(lambda: connection in connections(inspector), lambda there: not there)
 
 
 def connections(inspector: Any) -> set[int]:
