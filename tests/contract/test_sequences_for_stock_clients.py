@@ -26,6 +26,19 @@ def working(stage: Stage, redis_url: str, *, stock: bool) -> AbstractAsyncContex
     return stock_working(redis_url, stock_func(_stock, name="nothing"), **kinds)
 
 
+async def test_a_job_that_waits_does_not_run_between_the_two_steps_of_an_abort(stage: Stage, inspector: Any) -> None:
+    """ARQ's client moves it to the head first, and asks to abort it then. Seen to run before this was known."""
+    engine = await stage.engine(nothing)
+    made = await engine.enqueue_chain([ask("nothing", delay=3600.0), ask("nothing"), ask("nothing")])
+    first, second, third = [await engine.get(getattr(outcome, "job_id", "")) for outcome in made.outcomes]
+    inspector.zadd("arq:queue", {second.id: 1})
+    async with stage.working(nothing):
+        ended = await done(engine, second)
+        assert (ended.state, ended.attempts) == (JobState.CANCELLED, ())
+        assert (await done(engine, third)).state is JobState.CANCELLED
+    assert (await engine.get(first.id)).state is JobState.SCHEDULED
+
+
 @pytest.mark.parametrize("stock", [False, True])
 async def test_a_stock_client_sees_and_aborts_a_job_that_waits(
     stage: Stage, redis_url: str, inspector: Any, stock: bool

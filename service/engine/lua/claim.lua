@@ -11,10 +11,14 @@ local worker_part = ',"worker_id":"' .. worker .. '"}'
 local jobs, events, claimed = {}, {}, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
 
+-- ARQ's client moves a job to the head, at 1, before it asks to abort it. One that waits for others is there for nothing
+-- else, and must not run.
+local function brought_forward(id, score) return score == '1' and redis.call('EXISTS', WAITS .. id) == 1 end
+
 local function add(id, payload, attempt, score, lost, index)
   local n = #jobs
   jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5] = id, payload or '', attempt, score, lost
-  jobs[n + 6] = aborting and abort_asked(id, payload) and 1 or 0
+  jobs[n + 6] = (aborting and abort_asked(id, payload) or brought_forward(id, score)) and 1 or 0
   jobs[n + 7] = (lost > 0 or is_noted(score)) and 1 or 0
   jobs[n + 8] = index
 end
@@ -26,7 +30,8 @@ local function repeat_last(last)
     local token = redis.call('GET', LEASE .. id) or ''
     local attempt, lost = string.match(token, '|' .. int(last.at) .. '|(%d+)|(%d+)$')
     if attempt and string.sub(token, 1, #worker) == worker then
-      add(id, redis.call('GET', PAYLOAD .. id), tonumber(attempt), int(last.at), tonumber(lost), last.jobs[i + 1])
+      local score = redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(last.at)
+      add(id, redis.call('GET', PAYLOAD .. id), tonumber(attempt), score, tonumber(lost), last.jobs[i + 1])
     end
   end
 end
