@@ -27,7 +27,7 @@ Waiter = asyncio.Future[Job | None]
 class _Watch:
     """One job that somebody waits for."""
 
-    __slots__ = ("again", "failing_since", "job_id", "queued", "read_at", "reading", "timer", "waiting")
+    __slots__ = ("again", "failing_since", "job_id", "queued", "read_at", "reading", "rings_at", "timer", "waiting")
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -37,6 +37,8 @@ class _Watch:
         self.again = math.inf
         self.failing_since: float | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.rings_at = 0.0
+        """Of the timer, which need not tell: uvloop's has no `when` for a time that has come."""
 
     def tell(self, job: Job, asked: Iterable[Waiter]) -> None:
         for waiter in asked:
@@ -137,12 +139,13 @@ class Watches:
     def _ask_at(self, watch: _Watch, when: float) -> None:
         """Read it then, or earlier when it is to be read earlier already."""
         if watch.timer is not None:
-            if watch.timer.when() <= when:
+            if watch.rings_at <= when:
                 return
             watch.timer.cancel()
         if watch.reading:
             watch.again = min(watch.again, when)
         elif not watch.queued:
+            watch.rings_at = when
             watch.timer = asyncio.get_running_loop().call_at(when, self._ask, watch)
 
     async def _read_due(self) -> None:
