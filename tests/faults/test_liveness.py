@@ -104,7 +104,7 @@ async def test_a_pulse_that_fails_once_beats_on(stage: Stage) -> None:
     pulse = Pulse(blocking_twin(client), "wrk_test", vitals, lease=0.6, allow_oom=False)
     pulse.start()
     try:
-        await eventually(lambda: len(held), lambda count: count >= 3)
+        assert await eventually(lambda: len(held), lambda count: count >= 3) >= 3
     finally:
         await pulse.stop()
         await client.aclose(close_connection_pool=True)

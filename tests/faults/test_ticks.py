@@ -130,7 +130,7 @@ async def test_stock_arq_runs_a_tick_again_when_a_worker_is_late(redis_url: str)
         await eventually(partial(client.exists, f"arq:job:{ran[0]}"), lambda there: not there)
         await late.run_cron(datetime.now(UTC), 0.5)
         await client.pexpire(f"arq:in-progress:{ran[0]}", 1)
-        await eventually(times, lambda count: count == 2)
+        assert await eventually(times, lambda count: count == 2) == 2
 
 
 @pytest.mark.parametrize("when", NEVER)

@@ -256,7 +256,7 @@ async def test_what_has_left_the_code_goes_away(stage: Stage, inspector: Any) ->
         await eventually(partial(found, engine, "sch_tell"), bool)
     inspector.hset("arqade:schedule:sch_tell", "seen", int(time.time() * 1000) - 2 * 3600 * 1000)
     async with stage.working(greet):
-        await eventually(partial(found, engine, "sch_tell"), lambda seen: seen is None)
+        assert await eventually(partial(found, engine, "sch_tell"), lambda seen: seen is None) is None
 
 
 async def test_cron_jobs_of_arq_are_seen_and_can_be_paused(stage: Stage) -> None:
