@@ -91,7 +91,7 @@ class Attempts:
         elif self.slots.full(run.function, registration.max_concurrency):
             self._settle(run, Unserved(_BUSY_DELAY))
         elif registration.in_process and not self.slots.child_free:
-            again = self._for_children.add(run)
+            again = _BUSY_DELAY if run.suspect else self._for_children.add(run)  # who waits could be lost for another
             if again is not None:
                 self._settle(run, Unserved(again))
         else:

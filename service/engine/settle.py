@@ -29,7 +29,7 @@ _SIGNALS = (ArqRetry, RetryJob, asyncio.CancelledError)
 
 
 def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  # noqa: C901  # one arm each
-    """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end the job as failed."""
+    """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end what had begun as failed."""
     match outcome:
         case Returned(value):
             return Finish(JobState.SUCCEEDED, AttemptState.SUCCEEDED, value=value)
@@ -48,7 +48,7 @@ def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  #
         case Expired():
             error = JobError("Expired", "its expires_in passed before a worker could start it")
             return Finish(JobState.EXPIRED, None, error=error)
-        case Released() if retry_jobs:
+        case Released() if retry_jobs or not run.begun:
             return HandBack(0, JobState.QUEUED, AttemptState.RELEASED, counted=False)
         case Released():
             error = JobError("CancelledError", "its worker stopped", None, run.attempt)
