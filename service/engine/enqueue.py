@@ -203,8 +203,8 @@ class Enqueuer:
         """Enqueue in order; each is answered on its own: UniqueConflict, UniqueForeign, IdempotencyConflict,
         QueueFull.
 
-        Raises Unavailable, also when only the reply was lost: repeated, an entry with the same `idempotency` is the
-        same job, another one is a second.
+        Raises Unavailable, also when only the reply was lost: repeated, a request with the same
+        `idempotency_key` is the same job, another one is a second.
         """
         replies: list[_Reply] = []
         for first in range(0, len(entries), BATCH):
@@ -245,16 +245,20 @@ class Enqueuer:
                 arguments += entry.arguments
         try:
             reply = cast("list[Any]", await repeated(self._scripts, "enqueue", (), arguments))
-        except (RedisError, OSError) as error:
+            replies = [
+                (code.decode(), id_.decode(), reply[0]) for code, id_ in zip(reply[1::2], reply[2::2], strict=True)
+            ]
+        except Exception as error:  # noqa: BLE001  # nothing may leave those who wait without an answer
+            failure = unavailable(error) if isinstance(error, (RedisError, OSError)) else error
             for parcel in parcels:
                 if not parcel.replies.done():
-                    parcel.replies.set_exception(unavailable(error))
+                    parcel.replies.set_exception(failure)
             return
-        now, answers = cast("int", reply[0]), zip(reply[1::2], reply[2::2], strict=True)
+        answers = iter(replies)
         for parcel in parcels:
-            replies = [(code.decode(), job_id.decode(), now) for code, job_id in islice(answers, len(parcel.entries))]
+            own = list(islice(answers, len(parcel.entries)))
             if not parcel.replies.done():
-                parcel.replies.set_result(replies)
+                parcel.replies.set_result(own)
 
     async def close(self) -> None:
         """Wait for what is under way."""

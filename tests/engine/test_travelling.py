@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from service.engine import Engine, Job, job
+from service.engine import Engine, Job, RedisAddress, job
 from service.engine.enqueue import BATCH, MOST_WAITING, TOGETHER
+from service.engine.keys import UNIQUE
 from tests.stage import Stage, ask
 
 
@@ -47,6 +48,18 @@ async def test_a_list_may_be_longer_than_what_may_wait(engine: Engine, inspector
     made = await engine.enqueue_many([ask("idle", args=(number,)) for number in range(MOST_WAITING + BATCH)])
     assert all(isinstance(one, Job) for one in made)
     assert inspector.zcard("arq:queue") == MOST_WAITING + BATCH
+
+
+async def test_an_answer_that_cannot_be_read_is_an_error_and_no_wait_for_ever(engine: Engine, redis_url: str) -> None:
+    """Somebody else has written who holds the unique key. Seen to wait for ever."""
+    client = RedisAddress(url=redis_url).open_pool()
+    await client.set(f"{UNIQUE}mine", b"\xff", px=60_000)
+    await client.aclose(close_connection_pool=True)
+    asked = asyncio.create_task(engine.enqueue(ask("idle", args=(0,), unique_key="mine")))
+    done, _ = await asyncio.wait({asked}, timeout=10)
+    assert done == {asked}
+    assert isinstance(asked.exception(), UnicodeDecodeError)
+    assert (await engine.enqueue(ask("idle", args=(1,)))).id
 
 
 async def test_single_jobs_do_not_wait_for_the_whole_of_a_long_list(engine: Engine) -> None:
