@@ -1,4 +1,4 @@
-"""Everything ends here: outcomes are written down, those of one event-loop turn in one call, each under its token."""
+"""Everything ends here: outcomes are written down, those of one event-loop turn together, each under its token."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -54,7 +54,6 @@ class Registration:
     """None: a plain exception is final, as in ARQ."""
     may_ask_retry: bool
     max_concurrency: int | None
-    is_cron: bool
     needs_context: bool
     in_process: bool = False
 
@@ -76,7 +75,6 @@ def register(entry: ArqFunction | CronJob, limits: Limits, executors: Executors)
         retry=spec.retry,
         may_ask_retry=True,
         max_concurrency=spec.max_concurrency,
-        is_cron=isinstance(entry, CronJob),
         needs_context=spec.takes_context,
         in_process=spec.executor == "process",
     )
@@ -98,7 +96,6 @@ def _plain(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
         retry=None,
         may_ask_retry=limits.retry,
         max_concurrency=None,
-        is_cron=isinstance(entry, CronJob),
         needs_context=True,
     )
 

@@ -33,13 +33,12 @@ class Serving:
         self.attempts = Attempts(scripts, plan, self.clock, self.wake)
         self.followers = Followers(scripts, self.clock, events_kept=plan.events_kept)
         self.claiming = True
-        self.claims = 0
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
         self._batch = max(1, min(plan.slots // 2, 200))
         self._failures = 0
-        self._asked_at = 0.0
+        self._answered_at = 0.0
         self._again = False
         self._ahead: tuple[int, asyncio.Task[Claim]] | None = None
 
@@ -110,8 +109,7 @@ class Serving:
             await asyncio.sleep(_BACKOFF[min(self._failures, len(_BACKOFF)) - 1])
             return None
         self._failures = 0
-        self._asked_at = time.monotonic()
-        self.claims += 1
+        self._answered_at = time.monotonic()
         self.found_nothing = asked > 0 and not claim.jobs
         return claim
 
@@ -125,7 +123,7 @@ class Serving:
 
     @property
     def _overdue(self) -> bool:
-        return self._again or time.monotonic() - self._asked_at >= 0.9 * self.plan.poll
+        return self._again or time.monotonic() - self._answered_at >= 0.9 * self.plan.poll
 
     def _order(self) -> Sequence[str]:
         """Which queue to serve first: the first, or drawn by weight (Efraimidis and Spirakis 2006, A-ES)."""

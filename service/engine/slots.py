@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
 
 from service.engine.outcome import Interrupt
 from service.engine.pulse import Held
@@ -78,7 +77,7 @@ class Slots:
         return self.room > 0 and self._in_processes < self.processes
 
     def held(self) -> list[Held]:
-        """Every lease to renew. Called from the pulse thread: a copy made in one step."""
+        """Every lease to renew. Also called from the pulse thread: a copy made in one step."""
         runs = self._held.copy().values()
         for run in runs:
             run.noted = True  # a renewal notes whose it is
@@ -107,9 +106,6 @@ class Slots:
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._held
-
-    def functions_running(self) -> Iterable[tuple[str, int]]:
-        return ((name, count) for name, count in self._by_function.copy().items() if count)
 
 
 def _in_process(run: Run) -> bool:

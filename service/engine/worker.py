@@ -192,7 +192,7 @@ class Worker(ArqWorker):
 
     def _burst_step(self, serving: Serving) -> bool:
         """Leave the claim loop when it found nothing and nothing runs, or the number of jobs is reached."""
-        return self._may_claim() <= 0 or (serving.claims > 0 and serving.found_nothing and serving.attempts.idle)
+        return self._may_claim() <= 0 or (serving.found_nothing and serving.attempts.idle)
 
     def _may_claim(self) -> int:
         """How many more jobs may be started at all."""

@@ -12,7 +12,13 @@ local made, held, known, added = {}, {}, {}, {} -- what this call will make: job
 local payloads, places, due_by_queue = {}, {}, {}
 local written, followed, followers = {}, {}, {} -- jobs of this call that have not ended; who is waited for, by whom
 
-local function options_at(i) return ARGV[i + 4] == '' and no_options or cjson.decode(ARGV[i + 4]) end
+-- Read once, though looked at twice, and often the same for many jobs.
+local read = {[''] = no_options}
+local function options_at(i)
+  local text = ARGV[i + 4]
+  read[text] = read[text] or cjson.decode(text)
+  return read[text]
+end
 
 -- Call `name` with a long list, in parts that Lua can spread. `lead` comes first each time, if there is one.
 local function in_parts(name, lead, list)
