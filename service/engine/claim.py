@@ -3,13 +3,16 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
+
+import orjson
 
 from service.engine import keys
 from service.engine.clock import RedisClock
 from service.engine.scripts import Argument, Scripts
 
-_FIELDS = 8
+_FIELDS = 4
+_USUAL = 1, 0, 0, 0, 0
 _RENEWED_AT_ONCE = 500
 
 
@@ -68,16 +71,16 @@ class Claimer:
             *(most for _, most in queues),
         ]
         reply = cast(
-            "tuple[int, int, list[bytes], list[Any]]",
+            "tuple[int, int, int, list[bytes], list[bytes]]",
             await self._scripts.call("claim", (keys.PAUSED, keys.last_claim(self._worker_id), *names), arguments),
         )
         self._number += 1
         asked_at, self._asked_at = self._asked_at, 0.0
-        now, next_due, aborts, flat = reply
+        now, at, next_due, aborts, flat = reply
         self._clock.set(now)
         return Claim(
             asked_at,
-            tuple(self._claimed(flat, at, names, now) for at in range(0, len(flat), _FIELDS)),
+            tuple(self._claimed(parts, names, at) for parts in zip(*[iter(flat)] * _FIELDS, strict=True)),
             next_due / 1000 if next_due >= 0 else None,
             tuple(_text(identifier) for identifier in aborts),
         )
@@ -95,9 +98,10 @@ class Claimer:
         """Bring waiting jobs that a stock client aborted to the head, forget aborts without a job."""
         await self._scripts.call("sweep_aborts", (), list(job_ids))
 
-    def _claimed(self, flat: list[Any], at: int, names: Sequence[str], now: int) -> Claimed:
-        job_id, payload, attempt, score, lost, aborted, noted, index = flat[at : at + _FIELDS]
-        token = f"{self._worker_id}|{now}|{attempt}|{lost}"
+    def _claimed(self, parts: tuple[bytes, bytes, bytes, bytes], names: Sequence[str], at: int) -> Claimed:
+        job_id, payload, score, rest = parts
+        attempt, lost, aborted, noted, index = orjson.loads(rest) if rest else _USUAL
+        token = f"{self._worker_id}|{at}|{attempt}|{lost}"
         return Claimed(
             _text(job_id),
             token,
@@ -107,7 +111,7 @@ class Claimer:
             lost,
             aborted == 1,
             noted == 1,
-            names[int(index)],
+            names[index],
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -10,7 +11,7 @@ from arq.worker import JobExecutionFailed
 
 from service.engine import keys
 from service.engine.codec import Serializer, encode
-from service.engine.model import JobState
+from service.engine.model import JobError, JobState
 from service.engine.outcome import Finish, HandBack
 from service.engine.run import Run
 from service.engine.scripts import Argument
@@ -33,15 +34,13 @@ class Records:
         if registration is not None:
             ttl = registration.result_ttl if ending.state is JobState.SUCCEEDED else registration.failed_ttl
         milliseconds = -1 if ttl < 0 else int(ttl * 1000)
+        queue = run.claimed.queue
         return (
             run.job_id,
             run.claimed.token,
-            run.claimed.queue,
             self._record_of(run, ending, at) if milliseconds else b"",
-            milliseconds,
-            _event(run, ending, at),
-            run.options.get("unique_key", ""),
-            "1" if run.noted else "",
+            _event(ending.state, at, run.function, queue, run.attempt) + _error_part(ending.error),
+            _rest(queue, milliseconds, run.options.get("unique_key", ""), run.noted),
         )
 
     def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
@@ -112,22 +111,27 @@ def hand_back(run: Run, ending: HandBack, at: int) -> tuple[Argument, ...]:
         ending.phase,
         history,
         kind,
-        b',"attempt":%d,"delay_s":%.3f%s' % (run.attempt, ending.delay, _error_part(ending)),
+        b',"attempt":%d,"delay_s":%.3f%s' % (run.attempt, ending.delay, _error_part(ending.error)),
     )
 
 
-def _event(run: Run, ending: Finish, at: int) -> bytes:
-    fields: dict[str, Any] = {
-        "type": _EVENT[ending.state],
+@lru_cache(maxsize=64)
+def _event(state: JobState, at: int, function: str, queue: str, attempt: int) -> bytes:
+    """Without its job and its end: the rest is often the same for jobs that end together."""
+    fields = {
+        "type": _EVENT[state],
         "at": at,
-        "job_id": run.job_id,
-        "function": run.function,
-        "queue": keys.queue_name(run.claimed.queue),
-        "attempt": run.attempt,
+        "function": function,
+        "queue": keys.queue_name(queue),
+        "attempt": attempt,
     }
-    if ending.error is not None:
-        fields["error"] = {"type": ending.error.type, "message": ending.error.message[:500]}
-    return orjson.dumps(fields)
+    return orjson.dumps(fields)[:-1]
+
+
+@lru_cache(maxsize=64)
+def _rest(queue: str, ttl_ms: int, unique_key: str, noted: bool) -> bytes:
+    """What is the same for most jobs of a worker."""
+    return orjson.dumps([queue, str(ttl_ms), unique_key, noted])
 
 
 def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:
@@ -141,11 +145,9 @@ def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:
     }
 
 
-def _error_part(ending: HandBack) -> bytes:
+def _error_part(error: JobError | None) -> bytes:
     """The error's type and message for the event; its traceback stays with the job."""
-    if ending.error is None:
-        return b""
-    return b',"error":' + orjson.dumps({"type": ending.error.type, "message": ending.error.message[:500]})
+    return b',"error":' + orjson.dumps({"type": error.type, "message": error.message[:500]}) if error else b""
 
 
 def _as_exception(ending: Finish) -> BaseException:
@@ -168,7 +170,7 @@ def _plain_arguments(record: dict[str, Any]) -> dict[str, Any]:
 def without_results(arguments: list[Argument]) -> list[Argument]:
     """Redis is full: the completion is recorded, the result is not."""
     lean = list(arguments)
-    for at in range(3, len(lean), 8):
+    for at in range(2, len(lean), 5):
         record = lean[at]
         if isinstance(record, bytes) and record.startswith(b"{"):
             stored = orjson.loads(record)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from itertools import chain
 from typing import Final, NamedTuple
 
 import structlog
@@ -112,31 +113,31 @@ class Finisher:
             self._task = None
 
     async def _record(self, batch: list[_Pending]) -> list[Ended]:
-        answers: dict[int, bool] = {}
-        for name, ends, largest in (("finish", True, 3), ("reschedule", False, 7)):
-            written = [self._written(item) for item in batch if isinstance(item.ending, Finish) is ends]
-            for part in in_parts([item for item in written if item[1]], largest):
-                arguments = [argument for _, words in part for argument in words]
-                answers |= zip((key for key, _ in part), await self._call(name, arguments), strict=True)
-        return [Ended(item.run, item.ending, item.at, answers.get(id(item), False)) for item in batch]
+        recorded = [False] * len(batch)
+        for name, kind, largest in (("finish", Finish, 2), ("reschedule", HandBack, 7)):
+            written = [(at, self._written(item)) for at, item in enumerate(batch) if type(item.ending) is kind]
+            for part in in_parts(written, largest):
+                arguments = list(chain.from_iterable(words for _, words in part))
+                for (at, _), answer in zip(part, await self._call(name, arguments), strict=True):
+                    recorded[at] = answer == 1
+        return [Ended(*item, done) for item, done in zip(batch, recorded, strict=True)]
 
-    def _written(self, item: _Pending) -> tuple[int, tuple[Argument, ...]]:
+    def _written(self, item: _Pending) -> tuple[Argument, ...]:
         """An ending as its script takes it. One that cannot be written down must not keep back the others."""
         try:
             if isinstance(item.ending, Finish):
-                return id(item), self._records.finish(item.run, item.ending, item.at)
-            return id(item), hand_back(item.run, item.ending, item.at)
+                return self._records.finish(item.run, item.ending, item.at)
+            return hand_back(item.run, item.ending, item.at)
         except Exception:
             log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
-            return id(item), ()
+            return ()
 
-    async def _call(self, name: str, arguments: list[Argument]) -> list[bool]:
+    async def _call(self, name: str, arguments: list[Argument]) -> list[int]:
         """Insist: the work is done, and a repeated call is answered like the first."""
         tries, full = 0, False
         while True:
             try:
-                answers = await self._scripts.call(name, (), [self._events_kept, *arguments], full=full)
-                return [bool(answer) for answer in answers]
+                return await self._scripts.call(name, (), [self._events_kept, *arguments], full=full)
             except (RedisError, OSError) as error:
                 if name == "finish" and isinstance(error, OutOfMemoryError):
                     arguments, full = without_results(arguments), True

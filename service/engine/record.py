@@ -224,7 +224,7 @@ def _unfinished(snapshot: Snapshot, attempts: tuple[Attempt, ...]) -> dict[str, 
     errors = [attempt.error for attempt in attempts if attempt.error]
     return {
         "state": state,
-        "attempt": snapshot.attempts,
+        "attempt": token.attempt if token else snapshot.attempts or int(_lease_ended(snapshot)),
         "started_at": to_datetime(token.started) if token else None,
         "worker_id": token.worker_id if token else None,
         "next_attempt_at": to_datetime(score) if waiting and snapshot.now < score < keys.HELD else None,

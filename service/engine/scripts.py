@@ -167,11 +167,13 @@ def in_parts(
 ) -> "Iterator[list[tuple[int, tuple[Argument, ...]]]]":
     """Arguments of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
 
-    `largest` is the index of the argument, of type bytes, that can be large.
+    `largest` is the index of the argument, of type bytes, that can be large. Jobs without arguments are left out.
     """
     part: list[tuple[int, tuple[Argument, ...]]] = []
     size = 0
     for key, words in jobs:
+        if not words:
+            continue
         part.append((key, words))
         size += len(cast("bytes", words[largest]))
         if size > _MOST_AT_ONCE:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from service.engine import OLDEST, RESET, STATS, Closed, Event, InvalidInput, RedisAddress, Subscription, job
+from service.engine import OLDEST, RESET, STATS, Closed, Event, InvalidInput, Job, RedisAddress, Subscription, job
 from service.engine.listening.events import START, EventLog, Place
 from service.engine.listening.subscription import MOST_QUEUED
 from tests.stage import Stage, ask, eventually
@@ -136,6 +136,22 @@ async def test_what_happens_before_the_past_is_joined_is_still_of_the_past(
     redis = RedisAddress(url=redis_url).open_pool()
     assert numbers(await take(joined_late(redis, happening, inspector), 3)) == [0, 1, 2]
     await redis.aclose(close_connection_pool=True)
+
+
+async def test_what_happened_to_many_jobs_alike_is_told_of_each(stage: Stage, inspector: Any) -> None:
+    """It is written once for all of an entry; whoever goes on behind one of them hears of the next."""
+    engine = await stage.engine(greet)
+    made = [one.id for one in await engine.enqueue_many([ask("greet")] * 20) if isinstance(one, Job)]
+    entries = inspector.xrange(EVENTS)
+    assert [len(orjson.loads(fields["e"])) for _, fields in entries] == [1, 1]
+
+    told = [event async for event in engine.events(OLDEST, follow=False)]
+    assert [(event.type, event.data["job_id"]) for event in told] == [("job.created", job_id) for job_id in made]
+    assert {(event.data["function"], event.data["queue"]) for event in told} == {("greet", "default")}
+    assert len({event.id for event in told}) == 20
+    for number in (0, 7, 15, 18):
+        rest = [event async for event in engine.events(told[number].id, follow=False)]
+        assert [event.id for event in rest] == [event.id for event in told[number + 1 :]]
 
 
 async def test_a_past_that_is_gone_is_said_to_be_gone(stage: Stage, happening: Happening, inspector: Any) -> None:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from service.engine import AttemptState, job, keys
+import pytest
+
+from service.engine import AttemptState, Change, job, keys
 from service.engine.claim import Claimer
 from service.engine.clock import RedisClock
 from service.engine.scripts import Scripts
@@ -15,7 +17,9 @@ QUEUE = keys.queue("default")
 async def work() -> None: ...
 
 
-async def test_the_history_names_the_worker_that_was_lost(stage: Stage) -> None:
+@pytest.mark.parametrize("changed", [False, True])
+async def test_the_history_names_the_worker_that_was_lost(stage: Stage, changed: bool) -> None:
+    """And the attempt that was lost does not count, also when somebody moves the job ahead before it starts again."""
     engine = await stage.engine(work)
     made = await engine.enqueue(ask("work"))
     redis: Any = stage.address.open_pool()
@@ -26,11 +30,14 @@ async def test_the_history_names_the_worker_that_was_lost(stage: Stage) -> None:
     await redis.delete(keys.lease(made.id))  # it died: the lease runs out
     await redis.zadd(QUEUE, {made.id: claimed.score + 0.5})
     await redis.aclose(close_connection_pool=True)
+    assert (await engine.get(made.id)).attempt == 1
+    if changed:
+        await engine.change(made.id, Change(priority=5))
     await stage.run_until_empty(work)
 
     finished = await engine.get(made.id)
     lost, last = finished.attempts
     assert (lost.state, lost.worker_id, lost.number) == (AttemptState.LOST, "wrk_dying", 1)
     assert lost.started_at is not None
-    assert last.state is AttemptState.SUCCEEDED
+    assert (last.state, last.number, finished.attempt) == (AttemptState.SUCCEEDED, 1, 1)
     assert finished.lost == 1

@@ -1,12 +1,14 @@
 """What happened, in order: every change of state is in one capped Redis stream, written by the script that made it.
 
-An entry of the stream holds up to 16 events; an event's id is the entry's and its place in it.
+An entry of the stream holds up to 16 events; an event's id is the entry's and its place in it. What happened to several
+jobs alike is written once, with their ids.
 """
 
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, cast
 
 import orjson
@@ -137,10 +139,17 @@ def reset() -> Event:
 def unpack(entry: bytes, fields: Mapping[bytes, bytes]) -> list[Event]:
     """The events of an entry of the stream; none of one that somebody else has written."""
     try:
-        events = cast("list[dict[str, Any]]", orjson.loads(fields[b"e"]))
+        written = cast("list[dict[str, Any]]", orjson.loads(fields[b"e"]))
+        events = chain.from_iterable(map(_apart, written))
         return [_event(f"evt_{entry.decode()}-{number}", data) for number, data in enumerate(events, 1)]
     except MALFORMED:
         return []
+
+
+def _apart(written: dict[str, Any]) -> list[dict[str, Any]]:
+    """What several jobs have in common is written once, with their ids: the event of each."""
+    job_ids = written.pop("jobs", None)
+    return [written] if job_ids is None else [{"job_id": job_id, **written} for job_id in cast("list[Any]", job_ids)]
 
 
 def _event(event_id: str, data: dict[str, Any]) -> Event:

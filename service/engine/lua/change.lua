@@ -23,7 +23,7 @@ if is_held(score) then return change_held() end
 local events, noted, lost = {}, is_noted(score), is_lease_end(score)
 if lost then -- its new place says nothing of that to the next claim, so it is said here
   events[1] = event('job.lost', now, id, fn, queue, ',"lost":' .. note_loss(id, score))
-  redis.call('DECR', COUNT .. id)
+  keep_count(id, tonumber(redis.call('GET', COUNT .. id) or 1) - 1)
 end
 if lost or redis.call('HGET', NOTES .. id, 'phase') ~= 'retrying' then redis.call('HDEL', NOTES .. id, 'phase') end
 

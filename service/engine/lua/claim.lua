@@ -1,64 +1,68 @@
 -- Take due jobs: lease each to this worker and move it out of the due window until the lease ends.
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
--- Returns {time of the claim, ms until the next job is due or -1, ids asked to abort, jobs: id, payload, attempt,
---   score, lost, aborted, noted, queue index from 0 …}. The token of a job is worker|time of the claim|attempt|lost.
+-- Returns {time now, time of the claim, ms until the next job is due or -1, ids asked to abort, jobs: id, payload, score,
+--   rest …}. The rest is [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
+--   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
 local now, lease, worker = clock(), tonumber(ARGV[2]), ARGV[1]
+local at = now
 local now_text, lease_until = int(now), lease_end(now, lease)
 local by_now = now_text .. '.9' -- whatever the fraction of a place says
-local worker_part = ',"worker_id":"' .. worker .. '"}'
-local jobs, events, claimed = {}, {}, {}
+local jobs, claimed = {}, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
 
 -- ARQ's client moves a job to the head, at 1, before it asks to abort it. One that waits for others is there for nothing
 -- else, and must not run.
 local function brought_forward(id, score) return score == '1' and redis.call('EXISTS', WAITS .. id) == 1 end
 
-local function add(id, payload, attempt, score, lost, index)
-  local n = #jobs
-  jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4], jobs[n + 5] = id, payload or '', attempt, score, lost
-  jobs[n + 6] = (aborting and abort_asked(id, payload) or brought_forward(id, score)) and 1 or 0
-  jobs[n + 7] = (lost > 0 or is_noted(score)) and 1 or 0
-  jobs[n + 8] = index
+local function add(job, payload, index)
+  local id, score, rest, n = job.id, job.score, '', #jobs
+  local aborted = aborting and abort_asked(id, payload) or brought_forward(id, score)
+  if aborted or job.noted or job.attempt > 1 or index > 0 then
+    rest = string.format('[%d,%d,%d,%d,%d]', job.attempt, job.lost, aborted and 1 or 0, job.noted and 1 or 0, index)
+  end
+  jobs[n + 1], jobs[n + 2], jobs[n + 3], jobs[n + 4] = id, payload or '', score, rest
 end
 
+-- When a job was due is not known any more: its place says when it was claimed.
 local function repeat_last(last)
-  now = last.at
+  at = last.at
   for i = 1, #last.jobs, 2 do
     local id = last.jobs[i]
     local token = redis.call('GET', LEASE .. id) or ''
-    local attempt, lost = string.match(token, '|' .. int(last.at) .. '|(%d+)|(%d+)$')
+    local attempt, lost = string.match(token, '|' .. int(at) .. '|(%d+)|(%d+)$')
     if attempt and string.sub(token, 1, #worker) == worker then
-      local score = redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(last.at)
-      add(id, redis.call('GET', PAYLOAD .. id), tonumber(attempt), score, tonumber(lost), last.jobs[i + 1])
+      local score = redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(at)
+      local noted = redis.call('EXISTS', NOTES .. id) == 1
+      local job = {id = id, score = score, attempt = tonumber(attempt), lost = tonumber(lost), noted = noted}
+      add(job, redis.call('GET', PAYLOAD .. id), last.jobs[i + 1])
     end
   end
 end
 
-local function lose(id, score) return note_loss(id, score), tonumber(redis.call('GET', COUNT .. id) or 1) end
-
-local function count(id, score)
-  local attempt, lost = redis.call('INCR', COUNT .. id), 0
-  if attempt > 1 then redis.call('PERSIST', COUNT .. id) end
-  if is_noted(score) then
-    lost = tonumber(redis.call('HGET', NOTES .. id, 'lost') or 0)
-  end
-  return lost, attempt
+-- Lease one job, of which `counted` attempts were counted. Nil when somebody else holds it.
+local function lease_job(id, score, counted)
+  local attempt, lost, noted = (counted or 0) + 1, 0, is_noted(score)
+  local expired = noted and is_lease_end(score)
+  if (expired or aborting) and redis.call('EXISTS', LEASE .. id) == 1 then return nil end
+  if expired then lost, attempt = note_loss(id, score), counted or 1
+  elseif noted then lost = tonumber(redis.call('HGET', NOTES .. id, 'lost') or 0) end
+  local token = worker .. '|' .. now_text .. '|' .. attempt .. '|' .. lost
+  if not redis.call('SET', LEASE .. id, token, 'NX', 'PX', lease) then return nil end
+  if counted and not expired then keep_count(id, attempt) end
+  return {id = id, score = score, attempt = attempt, lost = lost, noted = noted, expired = expired}
 end
 
--- Lease one job. False when somebody else holds it.
-local function lease_job(id, score)
-  local expired = is_lease_end(score)
-  if (expired or aborting) and redis.call('EXISTS', LEASE .. id) == 1 then return false end
-  local lost, attempt
-  if expired then lost, attempt = lose(id, score) else lost, attempt = count(id, score) end
-  local token = worker .. '|' .. now_text .. '|' .. attempt .. '|' .. lost
-  if not redis.call('SET', LEASE .. id, token, 'NX', 'PX', lease) then
-    redis.call('DECR', COUNT .. id)
-    return false
+-- Of leases that had run out, before it is told that their jobs start again.
+local function tell_losses(taken, payloads, queue)
+  local losses = {}
+  for i, job in ipairs(taken) do
+    if job.expired then
+      losses[#losses + 1] = event('job.lost', now, job.id, function_of(payloads[i]), queue, ',"lost":' .. job.lost)
+    end
   end
-  return attempt, lost
+  emit(losses, ARGV[3])
 end
 
 -- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.
@@ -66,16 +70,25 @@ local function hand_over(taken, places, payload_keys, queue, index)
   if #taken == 0 then return end
   redis.call('ZADD', queue, 'XX', unpack(places))
   local payloads = redis.call('MGET', unpack(payload_keys))
-  local label = queue_label(queue)
+  tell_losses(taken, payloads, queue)
+  local began = '{"type":"job.started","at":' .. now_text .. ',"queue":"' .. queue_label(queue)
+    .. '","worker_id":"' .. worker .. '","function":"'
+  local head, head_fn, head_attempt = '', nil, nil -- one is often as the one before
   for i, job in ipairs(taken) do
-    local id, score, attempt, lost = job[1], job[2], job[3], job[4]
-    add(id, payloads[i], attempt, score, lost, index)
-    claimed[#claimed + 1], claimed[#claimed + 2] = id, index
-    local about = ',"at":' .. now_text .. ',"job_id":' .. quoted(id) .. ',"function":"' .. function_of(payloads[i])
-      .. '","queue":"' .. label .. '"'
-    if is_lease_end(score) then events[#events + 1] = '{"type":"job.lost"' .. about .. ',"lost":' .. lost .. '}' end
-    events[#events + 1] = '{"type":"job.started"' .. about .. ',"attempt":' .. attempt .. worker_part
+    add(job, payloads[i], index)
+    claimed[#claimed + 1], claimed[#claimed + 2] = job.id, index
+    local fn = function_of(payloads[i])
+    if fn ~= head_fn or job.attempt ~= head_attempt then
+      head, head_fn, head_attempt = began .. fn .. '","attempt":' .. job.attempt, fn, job.attempt
+    end
+    happened(job.id, head)
   end
+end
+
+local function counts_of(due)
+  local names = {}
+  for i = 1, #due, 2 do names[#names + 1] = COUNT .. due[i] end
+  return #names > 0 and redis.call('MGET', unpack(names)) or names
 end
 
 -- Jobs that a stock worker runs stay due, so look past them, within a bound.
@@ -84,11 +97,12 @@ local function take_from(queue, index, most)
   while #taken < most and skipped < 1000 do
     local asked, offset = most - #taken, skipped + #taken
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', by_now, 'WITHSCORES', 'LIMIT', offset, asked)
+    local counts = counts_of(due)
     for i = 1, #due, 2 do
       local id, score = due[i], due[i + 1]
-      local attempt, lost = lease_job(id, score)
-      if attempt then
-        taken[#taken + 1] = {id, score, attempt, lost}
+      local job = lease_job(id, score, tonumber(counts[(i + 1) / 2] or nil))
+      if job then
+        taken[#taken + 1] = job
         places[#places + 1], places[#places + 2] = lease_until, id
         payload_keys[#payload_keys + 1] = PAYLOAD .. id
       else
@@ -141,6 +155,6 @@ else
     redis.call('SET', KEYS[2], cjson.encode({number = ARGV[4], at = now, jobs = claimed}), 'PX', lease)
   end
 end
-emit(events, ARGV[3])
+emit({}, ARGV[3])
 local aborts = aborting and redis.call('ZRANGE', ABORT, 0, 999) or {}
-return {now, soonest and math.max(0, math.ceil(soonest - now)) or -1, aborts, jobs}
+return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, aborts, jobs}

@@ -168,7 +168,7 @@ end
 local function create(id, queue, body, when, options, ttl)
   local payload, fn = body .. ',"et":' .. now_text .. '}', function_of(body)
   local open, reason = open_before(options)
-  events[#events + 1] = event('job.created', now, id, fn, queue)
+  happened(id, '{"type":"job.created","at":' .. now_text .. ',"function":"' .. fn .. '","queue":"' .. queue_label(queue) .. '"')
   if reason then
     keep_record(id, unrun_record(id, payload, queue, now, 'cancelled', reason), ttl, options.unique or '', false)
     events[#events + 1] = event('job.cancelled', now, id, fn, queue, ',"reason":' .. cjson.encode(reason))

@@ -32,16 +32,44 @@ local function is_stock_health(said) return said and string.sub(said, 1, 11) ~= 
 
 local function queue_label(queue) return queue == DEFAULT_QUEUE and 'default' or queue end
 
--- Append events to the stream, up to 16 to an entry, so that a batch costs few commands and an entry stays small.
-local function emit(events, kept)
-  for first = 1, #events, 16 do
-    local entry = table.concat(events, ',', first, math.min(first + 15, #events))
-    redis.call('XADD', EVENTS, 'MAXLEN', '~', kept, '*', 'e', '[' .. entry .. ']')
-  end
-end
-
 -- Stock clients choose ids freely; ours need no escape.
 local function quoted(id) return string.find(id, '[^%w_.:-]') and cjson.encode(id) or '"' .. id .. '"' end
+
+-- What happened to several jobs alike is said once: an event without its job and without its end, and in `jobs` their
+-- ids. `emit` puts these before the others.
+local alike = {}
+local function happened(id, head)
+  local ids = alike[head]
+  if not ids then
+    ids = {}
+    alike[head], alike[#alike + 1] = ids, head
+  end
+  ids[#ids + 1] = quoted(id)
+end
+
+-- Append events to the stream, those of up to 16 jobs to an entry, so that a batch costs few commands and an entry
+-- stays small.
+local function emit(events, kept)
+  local entry, size = {}, 0
+  local function append()
+    if size > 0 then redis.call('XADD', EVENTS, 'MAXLEN', '~', kept, '*', 'e', '[' .. table.concat(entry, ',') .. ']') end
+    entry, size = {}, 0
+  end
+  local function add(text, jobs)
+    if size + jobs > 16 then append() end
+    entry[#entry + 1], size = text, size + jobs
+  end
+  for _, head in ipairs(alike) do
+    local ids = alike[head]
+    for first = 1, #ids, 16 do
+      local last = math.min(first + 15, #ids)
+      add(head .. ',"jobs":[' .. table.concat(ids, ',', first, last) .. ']}', last - first + 1)
+    end
+  end
+  for _, text in ipairs(events) do add(text, 1) end
+  append()
+  alike = {}
+end
 
 local function event(kind, now, id, fn, queue, rest)
   return '{"type":"' .. kind .. '","at":' .. int(now) .. ',"job_id":' .. quoted(id) .. ',"function":"' .. fn
@@ -82,6 +110,11 @@ local function abort_asked(id, payload)
   return false
 end
 
+-- How many attempts count. Not written of a first one while it runs: its token, or its lost lease, tells of it.
+local function keep_count(id, attempts)
+  if attempts > 0 then redis.call('SET', COUNT .. id, int(attempts)) else redis.call('DEL', COUNT .. id) end
+end
+
 -- Whether `token` (worker|started|attempt|lost) still owns the job. A lease that ran out while nobody else
 -- started the job is still its owner's: the attempt and loss counters tell.
 local function owns(id, token, queue)
@@ -89,7 +122,7 @@ local function owns(id, token, queue)
   if current == token then return true end
   local attempt, lost = string.match(token, '|(%d+)|(%d+)$')
   if not current and is_lease_end(redis.call('ZSCORE', queue, id))
-    and redis.call('GET', COUNT .. id) == attempt
+    and (redis.call('GET', COUNT .. id) or '1') == attempt
     and (redis.call('HGET', NOTES .. id, 'lost') or '0') == lost then return true end
   redis.call('DEL', NOTES) -- deletes nothing, but a replica, which may be behind, says READONLY and not "stale"
   return false

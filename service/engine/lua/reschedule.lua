@@ -10,7 +10,7 @@ local function hand_back(i, id, queue)
   redis.call('DEL', LEASE .. id)
   redis.call('ZADD', queue, 'XX', place(now + delay, delay == 0 and priority or 0, true), id)
   if delay > 0 and priority > 0 then redis.call('ZADD', RISING .. queue, now + delay, priority .. id) end
-  if ARGV[i + 5] == '-1' then redis.call('DECR', COUNT .. id) end
+  keep_count(id, tonumber(string.match(ARGV[i + 1], '|(%d+)|%d+$')) + tonumber(ARGV[i + 5]))
   redis.call('HSET', NOTES .. id, 'phase', ARGV[i + 6], 'token', ARGV[i + 1])
   if ARGV[i + 6] == 'queued' then redis.call('HINCRBY', NOTES .. id, 'released', 1) end
   keep_notes(id, delay)
