@@ -15,6 +15,7 @@ from typing import Any, Final
 import hypothesis
 import pytest
 import redis
+import structlog
 
 from service.dev.redis_server import RedisServer
 from service.settings import Settings
@@ -22,6 +23,13 @@ from service.testing import private_redis
 
 pytest_plugins = ("tests.stage", "service.testing.plugin")
 
+# structlog's own choice, rich, takes seconds for a traceback whose local variables hold hundreds of jobs.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 hypothesis.settings.register_profile("busy", deadline=None)  # what else the machine does must not decide
 hypothesis.settings.load_profile("busy")
 

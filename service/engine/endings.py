@@ -11,7 +11,7 @@ from arq.worker import JobExecutionFailed
 
 from service.engine import keys
 from service.engine.codec import Serializer, encode
-from service.engine.model import JobError, JobState
+from service.engine.model import AttemptState, JobError, JobState
 from service.engine.outcome import Finish, HandBack
 from service.engine.run import Run
 from service.engine.scripts import Argument
@@ -105,7 +105,7 @@ def hand_back(run: Run, ending: HandBack, at: int) -> tuple[Argument, ...]:
         run.job_id,
         run.claimed.token,
         run.claimed.queue,
-        int(ending.delay * 1000),
+        f"@{int(run.due)}" if ending.attempt_state is AttemptState.RELEASED else int(ending.delay * 1000),
         int(run.options.get("priority", 0)),
         0 if ending.counted else -1,
         ending.phase,

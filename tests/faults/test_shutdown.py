@@ -89,12 +89,13 @@ async def test_sigterm_ends_a_worker_whose_redis_does_not_answer(
     stage: Stage, redis_url: str, proxy: Proxy, crew: Crew
 ) -> None:
     """Row 15: the drain is bounded. Seen to fail before `Finisher.drain` had an end: the process lives for ever."""
-    engine = await stage.engine(work)
-    worker = await crew.start(proxy.url, grace=1, socket_timeout=1)
-    made = await engine.enqueue(ask("work", input={"seconds": 0.5}))
+    engine = await stage.engine(gated)
+    worker = await crew.start(proxy.url, "slow", grace=1, socket_timeout=1)
+    made = await engine.enqueue(ask("gated"))
     await crew.wait_for("start", made.id)
     proxy.refusing = True
     proxy.freeze()
+    crew.open_gate()
     await crew.wait_for("end", made.id)
     worker.ask_to_stop()
     assert await worker.exit_code(within=30) == 0
