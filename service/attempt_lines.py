@@ -32,27 +32,27 @@ class AttemptLines:
 
 def _lines(ended: Sequence[Ended]) -> Iterator[bytes]:
     """Of a batch, many ended in the same millisecond: what their lines begin with is made once."""
-    at, head = -1, b""
+    now, head = -1, b""
     for item in ended:
-        if item.at != at:
-            at = item.at
-            stamp = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
+        if item.at != now:
+            now = item.at
+            stamp = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="milliseconds")
             head = b'{"event":"attempt","level":"info","timestamp":"%sZ",' % stamp.removesuffix("+00:00").encode()
         yield head + orjson.dumps(_fields(item))[1:]
 
 
 def _fields(item: Ended) -> dict[str, Any]:
-    run = item.run
+    run, ending, at, recorded = item
     fields: dict[str, Any] = {
         "job_id": run.job_id,
         "function": run.function,
         "attempt": run.attempt,
         "outcome": item.outcome,
         "waited_ms": max(0, run.started - int(run.due)),
-        "ran_ms": item.at - run.started,
+        "ran_ms": at - run.started,
     }
-    if not item.recorded:
+    if not recorded:
         fields["recorded"] = False
-    if item.ending is not None and item.ending.error is not None:
-        fields["error"] = item.ending.error.type
+    if ending is not None and ending.error is not None:
+        fields["error"] = ending.error.type
     return fields

@@ -31,7 +31,9 @@ from service.engine.slots import Slots
 from service.engine.wake import Wake
 
 _BUSY_DELAY: Final = 0.5
+_BEGUN_AT_ONCE: Final = 25
 _UNSERVED_COUNTED: Final = 10_000
+_DEEP: Final = 5
 _FAREWELL: Final = 5.0
 log = structlog.get_logger("arqade.worker")
 
@@ -64,24 +66,40 @@ class Attempts:
         self._waiting_hooks: dict[int, asyncio.Future[None]] = {}
         self._unserved: dict[str, set[str]] = {}
 
-    def start(self, claimed: Claimed, asked_at: float) -> None:
-        """Begin an attempt, or end it at once when it must not begin."""
-        run, outcome = prepare(claimed, self._clock.now(), self.plan.deserializer, self.plan.registrations)
-        run.asked_at = asked_at
-        self.slots.hold(run)
-        if outcome is None and run.suspect and (self.slots.suspect is not None or self.slots.room <= 0):
-            self._settle(run, Unserved(_BUSY_DELAY))  # suspects run one at a time, so that none is lost for another
-            return
-        if outcome is None:
-            self.started += 1
-            if self.slots.room > 0:
-                self._begin(run)
+    async def start(self, jobs: Sequence[Claimed], asked_at: float) -> None:
+        """Begin attempts, or end at once those that must not begin. Nothing is lost when this is cancelled."""
+        now, since = self._clock.now(), time.monotonic()
+        for claimed in jobs:
+            run, outcome = prepare(claimed, now, self.plan.deserializer, self.plan.registrations)
+            run.asked_at = asked_at
+            self.slots.hold(run)
+            if outcome is not None:
+                if isinstance(outcome, Unserved):
+                    self._note_unserved(run)
+                self._settle(run, outcome)
+            elif run.suspect:
+                self._start_suspect(run)
             else:
-                self._ready.append((time.monotonic(), run))
-            return
-        if isinstance(outcome, Unserved):
-            self._note_unserved(run)
-        self._settle(run, outcome)
+                self.started += 1
+                self._ready.append((since, run))
+        while self._begin_ready():  # noqa: ASYNC110  # a turn for what runs, no waiting for an event
+            await asyncio.sleep(0)
+
+    def _start_suspect(self, run: Run) -> None:
+        """They run one at a time, so that none is lost for another."""
+        if self.slots.suspect is not None or self.slots.room <= 0:
+            self._settle(run, Unserved(_BUSY_DELAY))
+        else:
+            self.started += 1
+            self._begin(run)
+
+    def _begin_ready(self) -> bool:
+        """Begin some of what lies ready. Whether there is room for more: what runs has its turn first."""
+        for _ in range(_BEGUN_AT_ONCE):
+            if not self._ready or self.slots.room <= 0:
+                return False
+            self._begin(self._ready.popleft()[1])
+        return True
 
     def _begin(self, run: Run) -> None:
         registration = run.registration
@@ -109,6 +127,16 @@ class Attempts:
     def room(self) -> int:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
         return self.slots.room - len(self._ready) - len(self._for_children) + self._pace.ahead()
+
+    @property
+    def ready(self) -> int:
+        """How many jobs lie ready."""
+        return len(self._ready)
+
+    def expect_backlog(self, left: int) -> None:
+        """So many more wait. When they are many times what runs here, no other worker lacks what is claimed ahead."""
+        if left > _DEEP * self.plan.slots:
+            self._pace.guess(self.plan.slots)
 
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds: another worker may have one."""

@@ -34,12 +34,14 @@ class Claimed(NamedTuple):
 class Claim:
     """The answer to one claim: jobs, seconds until the next is due (None: none is), ids asked to be aborted.
 
-    `asked_at`: when it was first sent, by this machine's monotonic clock; no lease began before.
+    `asked_at`: when it was first sent, by this machine's monotonic clock; no lease began before. `left`: how many more
+    are due in the queues that held as many as were asked for.
     """
 
     asked_at: float
     jobs: tuple[Claimed, ...]
     next_due: float | None
+    left: int
     aborts: tuple[str, ...]
 
 
@@ -71,17 +73,18 @@ class Claimer:
             *(most for _, most in queues),
         ]
         reply = cast(
-            "tuple[int, int, int, list[bytes], list[bytes]]",
+            "tuple[int, int, int, int, list[bytes], list[bytes]]",
             await self._scripts.call("claim", (keys.PAUSED, keys.last_claim(self._worker_id), *names), arguments),
         )
         self._number += 1
         asked_at, self._asked_at = self._asked_at, 0.0
-        now, at, next_due, aborts, flat = reply
+        now, at, next_due, left, aborts, flat = reply
         self._clock.set(now)
         return Claim(
             asked_at,
             tuple(self._claimed(parts, names, at) for parts in zip(*[iter(flat)] * _FIELDS, strict=True)),
             next_due / 1000 if next_due >= 0 else None,
+            left,
             tuple(_text(identifier) for identifier in aborts),
         )
 

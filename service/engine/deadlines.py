@@ -12,6 +12,7 @@ class Deadlines:
 
     def __init__(self, on_due: Callable[[Run], object]) -> None:
         self._on_due = on_due
+        self._loop = asyncio.get_running_loop()
         self._due: dict[Run, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._next = float("inf")
@@ -21,26 +22,24 @@ class Deadlines:
         """Watch a run from now for `timeout` seconds; None is no timeout."""
         if timeout is None:
             return
-        loop = asyncio.get_running_loop()
-        due = loop.time() + timeout
+        due = self._loop.time() + timeout
         self._due[run] = due
         if due < self._next:
-            self._arm(loop, due)
+            self._arm(due)
 
     def discard(self, run: Run) -> None:
         """The run has ended. The timer stays: most runs end long before it, and setting it anew would cost each."""
         self._due.pop(run, None)
 
-    def _arm(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._next = due
         # Not with what the attempt has set in whose end this one begins: the timer is everybody's.
-        self._timer = loop.call_at(due, self._fire, context=self._variables)
+        self._timer = self._loop.call_at(due, self._fire, context=self._variables)
 
     def _fire(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = self._loop.time()
         for run, due in list(self._due.items()):
             if due <= now + 0.002:
                 del self._due[run]
@@ -48,7 +47,7 @@ class Deadlines:
         self.stop()
         soonest = min(self._due.values(), default=None)
         if soonest is not None:
-            self._arm(loop, soonest)
+            self._arm(soonest)
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -6,6 +6,7 @@ from typing import Final
 _SAMPLE: Final = 0.02
 _HALF_LIFE: Final = 0.1
 _LOOK_AHEAD: Final = 0.02
+_SHORT: Final = 0.02
 
 
 class Pace:
@@ -19,6 +20,13 @@ class Pace:
         self._ended = self._sampled = 0
         self._sampled_at = time.monotonic()
         self._rate = 0.0
+        self._guessed = False
+
+    def guess(self, slots: int) -> None:
+        """Nothing has ended yet: take the jobs in so many slots to be short, until it turns out that they are not."""
+        if not self._guessed and self._ended == 0:
+            self._rate, self._sampled_at = slots / _SHORT, time.monotonic()
+        self._guessed = True
 
     def count(self) -> None:
         """One more has ended."""

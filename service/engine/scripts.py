@@ -140,6 +140,15 @@ class Scripts:
         self.allow_oom = int(version.split(".", 1)[0]) >= 7
         return version
 
+    async def load(self, *names: str) -> None:
+        """Teach Redis these scripts before they are needed. Raises redis.exceptions.RedisError."""
+        for name in names:
+            await self._redis.execute_command("SCRIPT LOAD", source(name, allow_oom=self._may_be_full(name)))
+
+    def _may_be_full(self, name: str, *, full: bool = False) -> bool:
+        """Whether a script may write when Redis is full; finish only without results, when it was refused with them."""
+        return self.allow_oom and (full or name != "finish")
+
     async def call(
         self, name: str, script_keys: tuple[str, ...], arguments: "list[Argument]", *, full: bool = False
     ) -> Any:
@@ -148,7 +157,7 @@ class Scripts:
         Raises redis.exceptions.RedisError.
         """
         keyed = (len(script_keys), *script_keys, *arguments)
-        oom = self.allow_oom and (full or name != "finish")
+        oom = self._may_be_full(name, full=full)
         try:
             return await self._redis.execute_command("EVALSHA", digest(name, allow_oom=oom), *keyed)
         except NoScriptError:

@@ -52,6 +52,7 @@ class Serving:
         while not done():
             asked, claim = await self._next_claim(limit)
             if claim is not None and len(claim.jobs) >= asked > 0:
+                self.attempts.expect_backlog(claim.left)
                 await self._ask_ahead(limit, len(claim.jobs))
                 await self._take(claim)
                 continue
@@ -91,7 +92,9 @@ class Serving:
             await asyncio.sleep(0)  # its request leaves now
 
     def _room(self, limit: Callable[[], int], claimed: int) -> int:
-        return max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
+        room = max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
+        waits = room < self._batch // 4 and claimed + self.attempts.ready > 0  # for room that is worth a call
+        return 0 if waits else room
 
     async def _ask(self, asked: int) -> Claim:
         self._again = False
@@ -114,8 +117,7 @@ class Serving:
         return claim
 
     async def _take(self, claim: Claim) -> None:
-        for claimed in claim.jobs:
-            self.attempts.start(claimed, claim.asked_at)
+        await self.attempts.start(claim.jobs, claim.asked_at)
         if claim.next_due is not None:
             self.wake.at(self.clock.now() + int(claim.next_due * 1000))
         if claim.aborts:

@@ -30,9 +30,9 @@ _SIGNALS = (ArqRetry, RetryJob, asyncio.CancelledError)
 
 def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  # noqa: C901  # one arm each
     """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end what had begun as failed."""
+    if isinstance(outcome, Returned):  # as nearly all end
+        return Finish(JobState.SUCCEEDED, AttemptState.SUCCEEDED, outcome.value)
     match outcome:
-        case Returned(value):
-            return Finish(JobState.SUCCEEDED, AttemptState.SUCCEEDED, value=value)
         case Raised(error, state):
             return _raised(run, error, state, retry_jobs=retry_jobs)
         case AskedRetry(delay, error):

@@ -45,8 +45,7 @@ class Slots:
         if run.suspect:
             self.suspect = run
         self._running += 1
-        self._in_processes += _in_process(run)
-        self._by_function[run.function] += 1
+        self._count_limited(run, 1)
 
     def end(self, run: Run) -> None:
         """The attempt is over; the lease is held until `forget`."""
@@ -58,8 +57,17 @@ class Slots:
     def free(self, run: Run) -> None:
         """The function has ended too: its slot is for another."""
         self._running -= 1
-        self._in_processes -= _in_process(run)
-        self._by_function[run.function] -= 1
+        self._count_limited(run, -1)
+
+    def _count_limited(self, run: Run, one: int) -> None:
+        """Most functions have no limits of their own."""
+        registration = run.registration
+        if registration is None:
+            return
+        if registration.in_process:
+            self._in_processes += one
+        if registration.max_concurrency is not None:
+            self._by_function[run.function] += one
 
     def forget(self, run: Run) -> None:
         """The outcome is recorded. What its task holds holds the run: the circle is cut here, not by the collector."""
@@ -106,7 +114,3 @@ class Slots:
 
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._held
-
-
-def _in_process(run: Run) -> bool:
-    return run.registration is not None and run.registration.in_process

@@ -99,6 +99,7 @@ class Worker(ArqWorker):
             self._pool = await open_pool(self)
         scripts = Scripts(self.pool)
         await self._until_answered(scripts)
+        beats_over = blocking_twin(self.pool)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -107,7 +108,7 @@ class Worker(ArqWorker):
         self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
         watch = LoopWatch(serving.attempts.slots.begun)
         pulse = Pulse(
-            blocking_twin(self.pool),
+            beats_over,
             self.id,
             vitals_of(self, serving, watch),
             lease=self.options.lease,
@@ -130,6 +131,7 @@ class Worker(ArqWorker):
         while not self._stop.is_set():
             try:
                 await scripts.detect()
+                await scripts.load("claim", "finish", "reschedule", "renew", "announce")
                 return
             except (RedisError, OSError) as error:
                 log.warning("waiting for Redis", error=f"{type(error).__name__}: {error}")

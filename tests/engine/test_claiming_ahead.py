@@ -40,6 +40,40 @@ async def test_a_job_that_waits_in_a_worker_without_room_is_handed_back(stage: S
     assert {(await engine.get(one.id)).state for one in made if isinstance(one, Job)} == {JobState.SUCCEEDED}
 
 
+@pytest.mark.parametrize(("waiting", "ahead"), [(200, True), (40, False)])
+async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(
+    stage: Stage, waiting: int, ahead: bool
+) -> None:
+    """Of a short one, another worker may want the rest. Seen to fail without the look at how many are left."""
+    holding = asyncio.Event()
+
+    @job()
+    async def endless() -> None:
+        await holding.wait()
+
+    engine = await stage.engine(endless)
+    await engine.enqueue_many([ask("endless") for _ in range(waiting)])
+    most = 0
+
+    async def running() -> int:
+        nonlocal most
+        seen = (await engine.queues.get("default")).running
+        most = max(most, seen)
+        return seen
+
+    async with stage.working(endless, max_jobs=10) as worker:
+        await eventually(running, lambda seen: seen > 10 if ahead else seen == 10)
+        for _ in range(10):
+            await running()
+            await asyncio.sleep(0.01)
+        assert (most > 10) is ahead
+        assert len(worker.tasks) == 10
+        await eventually(running, lambda seen: seen == 10)
+        holding.set()
+        left = await eventually(lambda: engine.queues.get("default"), lambda seen: seen.load == 0)
+    assert left.scheduled == 0
+
+
 async def test_many_short_jobs_run_once_each_and_never_more_than_the_slots(stage: Stage) -> None:
     running, most, runs = 0, 0, 0
 

@@ -167,8 +167,9 @@ async def test_a_link_that_went_silent_is_given_up(stage: Stage, proxy: Proxy) -
     """Row 5. Seen to fail with `socket_timeout` taken out of `RedisAddress`: the worker waits for ever."""
     engine = await stage.engine(greet)
     stage.address = RedisAddress(url=proxy.url, socket_timeout=0.5)
+    listens, claims = proxy.on("SUBSCRIBE", Do.PASS), proxy.on("claim", Do.PASS)
     async with stage.working(greet):
-        await polls(proxy, 10)  # by then it listens, too
+        await asyncio.gather(listens.hit.wait(), claims.hit.wait())
         assert proxy.freeze() >= 2
         finished = await done(engine, await engine.enqueue(ask("greet")))
     assert finished.state is JobState.SUCCEEDED

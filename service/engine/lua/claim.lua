@@ -1,8 +1,8 @@
 -- Take due jobs: lease each to this worker and move it out of the due window until the lease ends.
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
--- Returns {time now, time of the claim, ms until the next job is due or -1, ids asked to abort, jobs: id, payload, score,
---   rest …}. The rest is [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
+-- Returns {time now, time of the claim, ms until the next job is due or -1, how many more are due where all that were asked
+--   for were there, ids asked to abort, jobs: id, payload, score, rest …}. The rest is [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
 --   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
 local now, lease, worker = clock(), tonumber(ARGV[2]), ARGV[1]
@@ -134,7 +134,7 @@ end
 
 local last = redis.call('GET', KEYS[2])
 last = last and cjson.decode(last)
-local soonest = nil
+local soonest, left = nil, 0
 if last and last.number == ARGV[4] then
   repeat_last(last)
 else
@@ -148,6 +148,8 @@ else
       if taken < most then
         local due = next_due(KEYS[index])
         if due and (not soonest or due < soonest) then soonest = due end
+      else
+        left = left + redis.call('ZCOUNT', KEYS[index], '-inf', by_now)
       end
     end
   end
@@ -157,4 +159,4 @@ else
 end
 emit({}, ARGV[3])
 local aborts = aborting and redis.call('ZRANGE', ABORT, 0, 999) or {}
-return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, aborts, jobs}
+return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, left, aborts, jobs}
