@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -11,18 +10,19 @@ from typing import Any, Final, cast
 import structlog
 from redis.exceptions import RedisError
 
+from service.engine.after_hooks import AfterHooks
+from service.engine.ahead import Ahead
 from service.engine.child_queue import ChildQueue
 from service.engine.claim import Claimed
 from service.engine.clock import RedisClock
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
-from service.engine.inside.context import Context
 from service.engine.inside.contexts import Contexts
+from service.engine.inside.current import CURRENT
 from service.engine.inside.job_log import JobLog, LogWriter
 from service.engine.inside.progress import ProgressReporter
 from service.engine.inside.shielded import shielded
 from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
-from service.engine.pace import Pace
 from service.engine.plan import Plan
 from service.engine.run import Run, interrupted, perform, prepare
 from service.engine.scripts import Argument, Scripts
@@ -33,7 +33,6 @@ from service.engine.wake import Wake
 _BUSY_DELAY: Final = 0.5
 _BEGUN_AT_ONCE: Final = 25
 _UNSERVED_COUNTED: Final = 10_000
-_DEEP: Final = 5
 _FAREWELL: Final = 5.0
 log = structlog.get_logger("arqade.worker")
 
@@ -45,9 +44,8 @@ class Attempts:
         self.plan = plan
         self.slots = Slots(plan.slots, plan.processes)
         self.started = 0
-        self._ready: deque[tuple[float, Run]] = deque()
+        self.ahead = Ahead(plan.slots)
         self._for_children = ChildQueue(plan.processes, plan.slots)
-        self._pace = Pace()
         self.wake_when_free = False
         self.wake_when_idle = False
         self._loop = asyncio.get_running_loop()
@@ -57,18 +55,20 @@ class Attempts:
         self._scripts = scripts
         self._contexts = Contexts(scripts, plan)
         self._logs = LogWriter(scripts, clock, events_kept=plan.events_kept)
+        for inside in (self._contexts, self._logs):
+            self._variables.run(inside.bind)
         self._lane = scripts.lane()
         self._finisher = Finisher(
             self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
         )
         self._deadlines = Deadlines(lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT))
         self._soft_deadlines = Deadlines(self._soft_timeout)
-        self._waiting_hooks: dict[int, asyncio.Future[None]] = {}
+        self._after_hooks = AfterHooks(plan.hooks)
         self._unserved: dict[str, set[str]] = {}
 
     async def start(self, jobs: Sequence[Claimed], asked_at: float) -> None:
         """Begin attempts, or end at once those that must not begin. Nothing is lost when this is cancelled."""
-        now, since = self._clock.now(), time.monotonic()
+        now = self._clock.now()
         for claimed in jobs:
             run, outcome = prepare(claimed, now, self.plan.deserializer, self.plan.registrations)
             run.asked_at = asked_at
@@ -81,7 +81,7 @@ class Attempts:
                 self._start_suspect(run)
             else:
                 self.started += 1
-                self._ready.append((since, run))
+                self.ahead.add(run)
         while self._begin_ready():  # noqa: ASYNC110  # a turn for what runs, no waiting for an event
             await asyncio.sleep(0)
 
@@ -96,9 +96,9 @@ class Attempts:
     def _begin_ready(self) -> bool:
         """Begin some of what lies ready. Whether there is room for more: what runs has its turn first."""
         for _ in range(_BEGUN_AT_ONCE):
-            if not self._ready or self.slots.room <= 0:
+            if not self.ahead or self.slots.room <= 0:
                 return False
-            self._begin(self._ready.popleft()[1])
+            self._begin(self.ahead.pop())
         return True
 
     def _begin(self, run: Run) -> None:
@@ -126,23 +126,12 @@ class Attempts:
     @property
     def room(self) -> int:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
-        return self.slots.room - len(self._ready) - len(self._for_children) + self._pace.ahead()
-
-    @property
-    def ready(self) -> int:
-        """How many jobs lie ready."""
-        return len(self._ready)
-
-    def expect_backlog(self, left: int) -> None:
-        """So many more wait. When they are many times what runs here, no other worker lacks what is claimed ahead."""
-        if left > _DEEP * self.plan.slots:
-            self._pace.guess(self.plan.slots)
+        return self.slots.room - len(self._for_children) + self.ahead.lacks
 
     def hand_back_ready(self, older: float = 0.0) -> None:
-        """Give back jobs that have waited here for a slot for `older` seconds: another worker may have one."""
-        limit = time.monotonic() - older
-        while self._ready and self._ready[0][0] <= limit:
-            self._give_up(self._ready.popleft()[1])
+        """Give back jobs that have waited here for a slot for `older` seconds."""
+        for run in self.ahead.pop_old(older):
+            self._give_up(run)
 
     def _hand_back_waiting(self) -> None:
         self.hand_back_ready()
@@ -170,21 +159,21 @@ class Attempts:
             return
         make = self._contexts.make if hooks.any or (registration is not None and registration.needs_context) else None
         refusal = await self._contexts.bring_results(run) if make is not None and "after" in run.options else None
-        self._contexts.bind(run)
-        log_ = self._logs.begin(run)
+        CURRENT.set(run)
         outcome = refusal or await perform(run, make, hooks.on_start)
-        log_.open = False
+        run.over = True
         report = run.context.report if run.context is not None else None
-        if log_.heard or (isinstance(report, ProgressReporter) and report.waits):
+        if run.log is not None or (isinstance(report, ProgressReporter) and report.waits):
             with suppress(asyncio.CancelledError):  # it has ended: that somebody stops it now must not leave it here
-                await shielded(self._write_last(log_, report))
+                await shielded(self._write_last(run.log, report))
         await self._end(run, outcome)
 
-    async def _write_last(self, log_: JobLog, report: object) -> None:
+    async def _write_last(self, log_: JobLog | None, report: object) -> None:
         """The last report and the last lines, while the job is still ours."""
         if isinstance(report, ProgressReporter):
             await report.flush_quietly()
-        await self._logs.finish(log_)
+        if log_ is not None:
+            await self._logs.finish(log_)
 
     async def _is_lost(self, run: Run) -> bool:
         """Whether this process stood still for so long, between claim and start, that another may have the job."""
@@ -198,21 +187,18 @@ class Attempts:
         self._deadlines.discard(run)
         self._soft_deadlines.discard(run)
         self.slots.end(run)
-        self._pace.count()
+        self.ahead.ended()
         if run.thread is None:
             self._free(run)
         else:
             self._leave_running(run, run.thread)
         if isinstance(outcome, Returned) and run.interrupt is not None:
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
-        hooks = self.plan.hooks
-        recorded, context = None, run.context
-        if hooks.on_end is not None or hooks.after_end is not None:
-            recorded = self._waiting_hooks[id(run)] = self._loop.create_future()
+        recorded, context = self._after_hooks.expect(run), run.context
         self._settle(run, outcome)
         if recorded is not None:
             await recorded
-            await self._run_hooks(run, context)
+            await self._after_hooks.call(run, context)
 
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
@@ -221,8 +207,8 @@ class Attempts:
             self._for_children.learn((self._clock.now() - run.started) / 1000)
         while self._for_children and self.slots.child_free:
             self._begin(self._for_children.pop())
-        while self._ready and self.slots.room > 0:
-            self._begin(self._ready.popleft()[1])
+        while self.ahead and self.slots.room > 0:
+            self._begin(self.ahead.pop())
         if self.wake_when_free:
             self._wake.set()
 
@@ -237,15 +223,6 @@ class Attempts:
     def _thread_ended(self, run: Run) -> None:
         log.info("its thread has ended", job_id=run.job_id, function=run.function)
         self._free(run)
-
-    async def _run_hooks(self, run: Run, context: Context | None) -> None:
-        for hook in (self.plan.hooks.on_end, self.plan.hooks.after_end):
-            if hook is None or context is None:
-                continue
-            try:
-                await hook(cast("dict[Any, Any]", context.arq))
-            except (Exception, SystemExit):
-                log.exception("a hook raised; the job's outcome stands", job_id=run.job_id, hook=repr(hook))
 
     def _soft_timeout(self, run: Run) -> None:
         log.warning("soft timeout", job_id=run.job_id, function=run.function, attempt=run.attempt)
@@ -276,9 +253,7 @@ class Attempts:
     def _recorded(self, ended: Sequence[Ended]) -> None:
         for item in ended:
             self.slots.forget(item.run)
-            waiting = self._waiting_hooks.pop(id(item.run), None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+            self._after_hooks.recorded(item.run)
             if item.ending is not None and not item.recorded:
                 log.warning("stale outcome refused", job_id=item.run.job_id)
         if self.wake_when_idle and self.idle:
@@ -300,8 +275,7 @@ class Attempts:
         await self._finisher.drain(_FAREWELL)
         await self._lane.close()
         await self._contexts.close()
-        for waiting in self._waiting_hooks.values():  # of outcomes that were given up
-            waiting.cancel()
+        self._after_hooks.give_up()
         self._deadlines.stop()
         self._soft_deadlines.stop()
 
@@ -313,7 +287,7 @@ class Attempts:
 
     @property
     def idle(self) -> bool:
-        return not self.slots.tasks and not self._ready and not self._for_children and not self._finisher.waiting
+        return not self.slots.tasks and not self.ahead and not self._for_children and not self._finisher.waiting
 
     @property
     def unserved(self) -> int:

@@ -1,7 +1,7 @@
 """Take due jobs, many at a time, each under a lease."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -82,7 +82,7 @@ class Claimer:
         self._clock.set(now)
         return Claim(
             asked_at,
-            tuple(self._claimed(parts, names, at) for parts in zip(*[iter(flat)] * _FIELDS, strict=True)),
+            tuple(self._claimed(flat, names, at)),
             next_due / 1000 if next_due >= 0 else None,
             left,
             tuple(_text(identifier) for identifier in aborts),
@@ -101,21 +101,14 @@ class Claimer:
         """Bring waiting jobs that a stock client aborted to the head, forget aborts without a job."""
         await self._scripts.call("sweep_aborts", (), list(job_ids))
 
-    def _claimed(self, parts: tuple[bytes, bytes, bytes, bytes], names: Sequence[str], at: int) -> Claimed:
-        job_id, payload, score, rest = parts
-        attempt, lost, aborted, noted, index = orjson.loads(rest) if rest else _USUAL
-        token = f"{self._worker_id}|{at}|{attempt}|{lost}"
-        return Claimed(
-            _text(job_id),
-            token,
-            payload,
-            attempt,
-            float(score),
-            lost,
-            aborted == 1,
-            noted == 1,
-            names[index],
-        )
+    def _claimed(self, flat: list[bytes], names: Sequence[str], at: int) -> Iterator[Claimed]:
+        head = f"{self._worker_id}|{at}|"
+        for job_id, payload, score, rest in zip(*[iter(flat)] * _FIELDS, strict=True):
+            attempt, lost, aborted, noted, index = orjson.loads(rest) if rest else _USUAL
+            token = f"{head}{attempt}|{lost}"
+            yield Claimed(
+                _text(job_id), token, payload, attempt, float(score), lost, aborted == 1, noted == 1, names[index]
+            )
 
 
 def _text(job_id: bytes) -> str:

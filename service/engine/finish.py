@@ -42,10 +42,8 @@ class Ended(NamedTuple):
 Listener = Callable[[Sequence[Ended]], None]
 
 
-class _Pending(NamedTuple):
-    run: Run
-    ending: Finish | HandBack
-    at: int
+_Pending = tuple[Run, Finish | HandBack, int]
+"""A run, its ending, and when that was."""
 
 
 class Finisher:
@@ -76,7 +74,7 @@ class Finisher:
         if ending is None:
             self._listener((Ended(run, None, at, recorded=False),))
             return
-        self._pending.append(_Pending(run, ending, at))
+        self._pending.append((run, ending, at))
         if self._task is None:
             self._task = self._loop.create_task(self._write(), name="arqade-finish", context=self._variables)
 
@@ -115,7 +113,7 @@ class Finisher:
     async def _record(self, batch: list[_Pending]) -> list[Ended]:
         recorded = [False] * len(batch)
         for name, kind, largest in (("finish", Finish, 2), ("reschedule", HandBack, 7)):
-            written = [(at, self._written(item)) for at, item in enumerate(batch) if type(item.ending) is kind]
+            written = [(at, self._written(item)) for at, item in enumerate(batch) if type(item[1]) is kind]
             for part in in_parts(written, largest):
                 arguments = list(chain.from_iterable(words for _, words in part))
                 for (at, _), answer in zip(part, await self._call(name, arguments), strict=True):
@@ -124,12 +122,13 @@ class Finisher:
 
     def _written(self, item: _Pending) -> tuple[Argument, ...]:
         """An ending as its script takes it. One that cannot be written down must not keep back the others."""
+        run, ending, at = item
         try:
-            if isinstance(item.ending, Finish):
-                return self._records.finish(item.run, item.ending, item.at)
-            return hand_back(item.run, item.ending, item.at)
+            if isinstance(ending, Finish):
+                return self._records.finish(run, ending, at)
+            return hand_back(run, ending, at)
         except Exception:
-            log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
+            log.exception("an outcome cannot be written down; its lease will run out", job_id=run.job_id)
             return ()
 
     async def _call(self, name: str, arguments: list[Argument]) -> list[int]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from arq.jobs import deserialize_job_raw
@@ -35,6 +35,9 @@ from service.engine.outcome import (
 from service.engine.registration import Registration
 from service.engine.secrets.sensitive import Concealer, current_concealer
 from service.engine.signals import Fail, Retry, Snooze
+
+if TYPE_CHECKING:
+    from service.engine.inside.job_log import JobLog
 
 LOST_LIMIT: Final = 3
 UNSERVED_DELAY: Final = 5.0
@@ -71,6 +74,10 @@ class Run:
     context: Context | None = None
     begun: bool = False
     """Whether the function, or the hook before it, was called."""
+    over: bool = False
+    """Whether it has ended: who belongs to it and goes on is not heard any more."""
+    log: "JobLog | None" = None
+    """From its first line on."""
     concealer: Concealer | None = None
     """Of a function with sensitive arguments: what must not be recorded."""
     noted: bool = False

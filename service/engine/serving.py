@@ -52,7 +52,7 @@ class Serving:
         while not done():
             asked, claim = await self._next_claim(limit)
             if claim is not None and len(claim.jobs) >= asked > 0:
-                self.attempts.expect_backlog(claim.left)
+                self.attempts.ahead.expect_backlog(claim.left)
                 await self._ask_ahead(limit, len(claim.jobs))
                 await self._take(claim)
                 continue
@@ -93,7 +93,7 @@ class Serving:
 
     def _room(self, limit: Callable[[], int], claimed: int) -> int:
         room = max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
-        waits = room < self._batch // 4 and claimed + self.attempts.ready > 0  # for room that is worth a call
+        waits = room < self._batch // 4 and claimed + len(self.attempts.ahead) > 0  # for room that is worth a call
         return 0 if waits else room
 
     async def _ask(self, asked: int) -> Claim:

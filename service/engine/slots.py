@@ -71,7 +71,7 @@ class Slots:
 
     def forget(self, run: Run) -> None:
         """The outcome is recorded. What its task holds holds the run: the circle is cut here, not by the collector."""
-        run.task = run.context = None
+        run.task = run.context = run.log = None
         if self._held.get(run.job_id) is run:
             del self._held[run.job_id]
 

@@ -107,13 +107,8 @@ class Worker(ArqWorker):
         serving = self._serving = Serving(scripts, self._plan(executors))
         self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
         watch = LoopWatch(serving.attempts.slots.begun)
-        pulse = Pulse(
-            beats_over,
-            self.id,
-            vitals_of(self, serving, watch),
-            lease=self.options.lease,
-            allow_oom=scripts.allow_oom,
-        )
+        vitals = vitals_of(self, serving, watch)
+        pulse = Pulse(beats_over, self.id, vitals, lease=self.options.lease, allow_oom=scripts.allow_oom)
         queues = [keys.queue_name(key) for key in self._queues]
         log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()

@@ -7,6 +7,7 @@ from typing import Any, Final
 from service.engine.enqueue import Enqueuer, prepare
 from service.engine.errors import ArqadeError, InvalidInput, JobPurged
 from service.engine.functions import Catalogue, required_spec
+from service.engine.inside.current import CURRENT
 from service.engine.model import Job
 from service.engine.record import Defaults
 from service.engine.request import Request
@@ -88,15 +89,14 @@ def _scoped(parent: Run, key: str) -> str:
 class ChildCalls:
     """What `function.enqueue(…)` means inside a running job: a child of it."""
 
-    __slots__ = ("_children", "_parent")
-
-    def __init__(self, children: Children, parent: Run) -> None:
+    def __init__(self, children: Children) -> None:
         self._children = children
-        self._parent = parent
 
     async def enqueue(self, request: Request) -> Job:
         """The child. An idempotency key is one of this job, as `key` of Context.enqueue is.
 
         Raises what enqueueing raises, JobPurged when the job that answers is no longer kept.
         """
-        return await self._children.read(await self._children.send(self._parent, request))
+        parent = CURRENT.get()
+        assert parent is not None, "this is bound where attempts run"
+        return await self._children.read(await self._children.send(parent, request))

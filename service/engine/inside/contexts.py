@@ -52,9 +52,9 @@ class Contexts:
             bridge=partial(_on_loop, self._loop, run),
         )
 
-    def bind(self, run: Run) -> None:
-        """From now on, what the current task enqueues by `function.enqueue(…)` is a child of this job."""
-        bind(ChildCalls(self._children, run))
+    def bind(self) -> None:
+        """From now on, what an attempt enqueues in this context by `function.enqueue(…)` is a child of its job."""
+        bind(ChildCalls(self._children))
 
     async def bring_results(self, run: Run) -> Outcome | None:
         """Read what the jobs before it returned. When Redis does not answer, the job goes back for a moment."""

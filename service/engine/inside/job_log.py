@@ -1,7 +1,7 @@
 """The log of a running job: what its function says to any logger is kept with the job, a few writes a second.
 
 While an attempt runs, a context variable leads from every logger to its job, in the tasks and threads that the function
-starts, too. Nobody else's lines are taken, and a job that logs nothing costs no more than the variable.
+starts, too. Nobody else's lines are taken, and a job that logs nothing costs nothing more.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from service.engine.apart import apart
 from service.engine.clock import RedisClock
 from service.engine.enqueue import repeated
+from service.engine.inside.current import CURRENT
 from service.engine.inside.log_lines import MOST_BYTES, MOST_LINES, write_line
 from service.engine.run import Run
 from service.engine.scripts import Argument, Scripts
@@ -26,39 +27,29 @@ from service.engine.secrets.sensitive import current_concealer
 
 _INTERVAL: Final = 0.25
 _MOST_AT_ONCE: Final = 4 * 1024 * 1024
-_LOG: ContextVar["JobLog | None"] = ContextVar("arqade_job_log", default=None)
+_WRITER: ContextVar["LogWriter"] = ContextVar("arqade_log_writer")
 
 
 class JobLog:
-    """Where the lines of one attempt go. Safe to use from any thread."""
-
-    __slots__ = (
-        "_guard",
-        "_size",
-        "_waiting",
-        "before",
-        "ended",
-        "heard",
-        "marked",
-        "open",
-        "run",
-        "sent_at",
-        "writer",
-    )
+    """Where the lines of one attempt go, from its first line on. Safe to use from any thread."""
 
     def __init__(self, run: Run, writer: "LogWriter") -> None:
         self.run = run
         self.writer = writer
         self.open = True
-        self.heard = False
-        """Whether there was a line at all."""
+        self._guard = Lock()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self.before = 0
+        """How many lines of this attempt are written, or were dropped."""
+        self.marked = False
+        self.sent_at = -_INTERVAL
+        self.ended: asyncio.Future[None] | None = None
 
     def add(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
         """Keep a line. What is logged faster than it can be written pushes out the oldest."""
         if not self.open:
             return
-        if not self.heard:
-            self._begin()
         line = write_line(self.writer.clock.now(), self.run.attempt, level, event, fields)
         with self._guard:
             self._waiting.append(line)
@@ -69,20 +60,6 @@ class JobLog:
             mark, self.marked = not self.marked, True
         if mark:
             self.writer.mark(self)
-
-    def _begin(self) -> None:
-        with self.writer.guard:
-            if self.heard:
-                return
-            self._guard = Lock()
-            self._waiting: deque[bytes] = deque()
-            self._size = 0
-            self.before = 0
-            """How many lines of this attempt are written, or were dropped."""
-            self.marked = False
-            self.sent_at = -_INTERVAL
-            self.ended: asyncio.Future[None] | None = None
-            self.heard = True
 
     def take(self) -> list[bytes]:
         """Every line that waits."""
@@ -104,7 +81,7 @@ class LogWriter:
 
     def __init__(self, scripts: Scripts, clock: RedisClock, *, events_kept: int) -> None:
         self.clock = clock
-        self.guard = Lock()
+        self._guard = Lock()
         self._scripts = scripts
         self._lead: list[Argument] = [events_kept, MOST_LINES, MOST_BYTES]
         self._loop = asyncio.get_running_loop()
@@ -112,11 +89,16 @@ class LogWriter:
         self._sender: asyncio.Task[None] | None = None
         _hear_loggers()
 
-    def begin(self, run: Run) -> JobLog:
-        """From now on, what is logged in the current task is the job's."""
-        log = JobLog(run, self)
-        _LOG.set(log)
-        return log
+    def bind(self) -> None:
+        """From now on, what an attempt logs in the current context comes here."""
+        _WRITER.set(self)
+
+    def of(self, run: Run) -> JobLog:
+        """Its log, made when it is first asked for. Called from any thread."""
+        with self._guard:
+            if run.log is None:
+                run.log = JobLog(run, self)
+            return run.log
 
     def mark(self, log: JobLog) -> None:
         """It has something to write. Called from any thread."""
@@ -137,8 +119,6 @@ class LogWriter:
 
     async def finish(self, log: JobLog) -> None:
         """Write the last lines of one that is closed. While Redis is away they are lost, and the job is not."""
-        if not log.heard:
-            return
         ended = log.ended = self._loop.create_future()
         self._send_soon(log)
         await ended
@@ -190,19 +170,28 @@ def keep_line(logger: Any, level: str, event: structlog.typing.EventDict) -> str
 
     It goes on without the sensitive arguments of the job.
     """
-    log = _LOG.get()
-    if log is not None and log.open and not isinstance(logger, logging.Logger):  # that one is heard by itself
+    log = None if isinstance(logger, logging.Logger) else _current_log()  # that one is heard by itself
+    if log is not None:
         log.add(level, str(event.get("event", "")), {name: event[name] for name in event if name != "event"})
     concealer = current_concealer()
     return event if concealer is None else concealer.line(event)
+
+
+def _current_log() -> JobLog | None:
+    """Where a line goes that is logged here and now. None outside of attempts, and when the attempt is over."""
+    run = CURRENT.get()
+    if run is None or run.over:
+        return None
+    log = run.log or _WRITER.get().of(run)
+    return log if log.open else None
 
 
 class _Listener(logging.Handler):
     """The same for the standard library's loggers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log = _LOG.get()
-        if log is None or not log.open:
+        log = _current_log()
+        if log is None:
             return
         try:
             log.add(record.levelname.lower(), *_said(record))

@@ -1,0 +1,49 @@
+"""ARQ's hooks after a job: they run when its outcome is recorded, and cannot change it."""
+
+import asyncio
+from typing import Any, cast
+
+import structlog
+
+from service.engine.inside.context import Context
+from service.engine.plan import Hooks
+from service.engine.run import Run
+
+log = structlog.get_logger("arqade.worker")
+
+
+class AfterHooks:
+    """Of one worker. Attempts wait here for the record of their outcome, if there is a hook to run then."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = [hook for hook in (hooks.on_end, hooks.after_end) if hook is not None]
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    def expect(self, run: Run) -> "asyncio.Future[None] | None":
+        """Done when the outcome of the run is recorded; None when nobody asks for that."""
+        if not self._hooks:
+            return None
+        recorded = self._waiting[id(run)] = self._loop.create_future()
+        return recorded
+
+    def recorded(self, run: Run) -> None:
+        """It is."""
+        waiting = self._waiting.pop(id(run), None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    async def call(self, run: Run, context: Context | None) -> None:
+        """One after the other. Never raises."""
+        for hook in self._hooks:
+            if context is None:
+                continue
+            try:
+                await hook(cast("dict[Any, Any]", context.arq))
+            except (Exception, SystemExit):
+                log.exception("a hook raised; the job's outcome stands", job_id=run.job_id, hook=repr(hook))
+
+    def give_up(self) -> None:
+        """The worker stops: these outcomes will not be recorded."""
+        for waiting in self._waiting.values():
+            waiting.cancel()
