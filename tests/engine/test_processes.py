@@ -10,7 +10,7 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from service.engine import Context, Engine, Job, JobState
+from service.engine import Context, Engine, Job, JobState, keys
 from service.engine.executors import pool
 from tests.engine.kinds import (
     dies,
@@ -265,6 +265,26 @@ async def test_no_more_run_than_there_are_children_and_the_others_go_on(stage: S
     assert len(ends) == worker.jobs_complete - 100 == 20
     counts = counted(tmp_path)
     assert (len(counts), max(counts)) == (20, 2)
+
+
+async def test_one_whose_workers_were_lost_does_not_wait_for_a_child_in_its_worker(
+    stage: Stage, inspector: Any, tmp_path: Path
+) -> None:
+    """It would be lost with the worker once more, for what another job did, and be given up. Seen to fail without the
+    look at `suspect` where a child is missing.
+    """
+    engine = await stage.engine(tidy, pid)
+    async with stage.working(tidy, pid, processes=1):
+        first = await engine.enqueue(ask("tidy", input={"folder": tmp_path}))
+        await started(tmp_path)
+        suspect = await engine.enqueue(ask("pid", delay=3600))
+        inspector.hset(keys.notes(suspect.id), "lost", 2)
+        inspector.zadd(keys.queue("default"), {suspect.id: int(inspector.time()[0]) * 1000 + 0.25}, xx=True)
+        await eventually(lambda: inspector.hget(keys.notes(suspect.id), "phase"), lambda phase: phase == "busy")
+        assert inspector.zscore(keys.queue("default"), suspect.id) % 1 == 0.25, "no lease holds it"
+        await engine.cancel(first.id)
+        await done(engine, first)
+        assert (await done(engine, suspect)).state is JobState.SUCCEEDED
 
 
 async def test_one_that_waits_for_a_child_can_be_cancelled(stage: Stage, tmp_path: Path) -> None:
