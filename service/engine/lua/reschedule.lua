@@ -6,7 +6,7 @@
 local now, events, reply, due_by_queue = clock(), {}, {}, {}
 
 local function hand_back(i, id, queue)
-  local priority, was_due = tonumber(ARGV[i + 4]), string.match(ARGV[i + 3], '^@(%d+)$')
+  local priority, was_due = tonumber(ARGV[i + 4]), string.match(ARGV[i + 3], '^@(-?%d+)$')
   local due = was_due and tonumber(was_due) or now + tonumber(ARGV[i + 3])
   local delay = math.max(0, due - now)
   local fn = function_of(redis.call('GET', PAYLOAD .. id))
