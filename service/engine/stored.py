@@ -17,5 +17,5 @@ def read_stored(what: str, identifier: str, fields: Fields, read: Callable[[str,
     try:
         return read(identifier, fields) if fields else None
     except MALFORMED as error:
-        log.error(f"{what} not understood", **{f"{what}_id": identifier}, error=f"{type(error).__name__}: {error}")
+        log.error("not understood, passed over", what=what, id=identifier, error=f"{type(error).__name__}: {error}")
         return None

@@ -99,7 +99,6 @@ class Worker(ArqWorker):
             self._pool = await open_pool(self)
         scripts = Scripts(self.pool)
         await self._until_answered(scripts)
-        beats_over = blocking_twin(self.pool)
         self.ctx["redis"] = self.pool
         if self.on_startup:
             await self.on_startup(self.ctx)
@@ -108,7 +107,7 @@ class Worker(ArqWorker):
         self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
         watch = LoopWatch(serving.attempts.slots.begun)
         vitals = vitals_of(self, serving, watch)
-        pulse = Pulse(beats_over, self.id, vitals, lease=self.options.lease, allow_oom=scripts.allow_oom)
+        pulse = Pulse(blocking_twin(self.pool), self.id, vitals, lease=self.options.lease, allow_oom=scripts.allow_oom)
         queues = [keys.queue_name(key) for key in self._queues]
         log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()

@@ -6,6 +6,7 @@ from contextlib import suppress
 import pytest
 
 from service.engine import Job, JobAlreadyFinished, JobState, job
+from service.engine.ahead import Ahead
 from tests.stage import Stage, ask, done, eventually
 
 
@@ -40,11 +41,22 @@ async def test_a_job_that_waits_in_a_worker_without_room_is_handed_back(stage: S
     assert {(await engine.get(one.id)).state for one in made if isinstance(one, Job)} == {JobState.SUCCEEDED}
 
 
-@pytest.mark.parametrize(("waiting", "ahead"), [(200, True), (40, False)])
-async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(
-    stage: Stage, waiting: int, ahead: bool
-) -> None:
-    """Of a short one, another worker may want the rest. Seen to fail without the look at how many are left."""
+@pytest.mark.parametrize(("left", "held"), [(51, 10), (50, 0)])
+async def test_of_a_short_backlog_nothing_is_claimed_ahead_as_another_worker_may_want_it(left: int, held: int) -> None:
+    ahead = Ahead(slots=10)
+    ahead.expect_backlog(left)
+    assert ahead.lacks == held
+
+
+async def test_once_a_job_has_ended_nothing_is_guessed() -> None:
+    ahead = Ahead(slots=1_000)
+    ahead.ended()
+    ahead.expect_backlog(1_000_000)
+    assert ahead.lacks <= 1
+
+
+async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(stage: Stage) -> None:
+    """What is held for nothing goes back, and all of it runs."""
     holding = asyncio.Event()
 
     @job()
@@ -52,23 +64,12 @@ async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(
         await holding.wait()
 
     engine = await stage.engine(endless)
-    await engine.enqueue_many([ask("endless") for _ in range(waiting)])
-    most = 0
-
-    async def running() -> int:
-        nonlocal most
-        seen = (await engine.queues.get("default")).running
-        most = max(most, seen)
-        return seen
+    await engine.enqueue_many([ask("endless") for _ in range(200)])
 
     async with stage.working(endless, max_jobs=10) as worker:
-        await eventually(running, lambda seen: seen > 10 if ahead else seen == 10)
-        for _ in range(10):
-            await running()
-            await asyncio.sleep(0.01)
-        assert (most > 10) is ahead
+        await eventually(lambda: engine.queues.get("default"), lambda seen: seen.running > 10)
         assert len(worker.tasks) == 10
-        await eventually(running, lambda seen: seen == 10)
+        await eventually(lambda: engine.queues.get("default"), lambda seen: seen.running == 10)
         holding.set()
         left = await eventually(lambda: engine.queues.get("default"), lambda seen: seen.load == 0)
     assert left.scheduled == 0

@@ -35,7 +35,7 @@ async def test_a_worker_is_online_until_it_drains_and_goes(stage: Stage) -> None
     held = await engine.enqueue(ask("hold"))
     async with stage.working(hold, lease=RARELY, job_completion_wait=30) as worker:
         await eventually(lambda: engine.get(held.id), lambda job: job.state is JobState.RUNNING)
-        assert await said(engine) == [("worker.online", worker.id)]
+        await eventually(lambda: said(engine), lambda told: told == [("worker.online", worker.id)])
         await engine.workers.tell(worker.id, Order.DRAIN)
         seen = await eventually(lambda: engine.workers.get(worker.id), lambda w: w.state is WorkerState.DRAINING)
         assert (seen.running, seen.jobs) == (1, (held.id,))

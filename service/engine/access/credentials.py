@@ -7,7 +7,6 @@ import secrets
 from typing import Any, Final, cast
 
 import orjson
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,13 +14,12 @@ from service.engine import keys
 from service.engine.access.access_key import PREFIX, AccessKey, Caller, IssuedKey, KeyRequest, digest_of, read_key
 from service.engine.access.keyring import Keyring
 from service.engine.clock import to_datetime
-from service.engine.codec import MALFORMED
 from service.engine.errors import KeyNotFound, Unavailable
 from service.engine.ids import new_id
 from service.engine.scripts import Scripts
+from service.engine.stored import read_stored
 
 _AT_ONCE: Final = 500
-log = structlog.get_logger("arqade.keyring")
 
 
 class Credentials:
@@ -88,7 +86,7 @@ class Credentials:
             for first in range(0, len(ids), _AT_ONCE):
                 part = [identifier.decode() for identifier in ids[first : first + _AT_ONCE]]
                 replies = await self._read(part)
-                read = map(_known, part, replies)
+                read = (read_stored("key", *each, read_key) for each in zip(part, replies, strict=True))
                 found += [key for key in read if key is not None]
         except (RedisError, OSError) as error:
             raise Unavailable from error
@@ -100,7 +98,7 @@ class Credentials:
             fields = (await self._read([key_id]))[0]
         except (RedisError, OSError) as error:
             raise Unavailable from error
-        known = _known(key_id, fields)
+        known = read_stored("key", key_id, fields, read_key)
         if known is None:
             raise KeyNotFound(key_id)
         return known
@@ -120,12 +118,3 @@ class Credentials:
         self._keyring.forget(key_id)
         if not known:
             raise KeyNotFound(key_id)
-
-
-def _known(key_id: str, fields: dict[bytes, bytes]) -> AccessKey | None:
-    """None for one that is gone, or that a newer release has written: it opens nothing here, and hides no other."""
-    try:
-        return read_key(key_id, fields) if fields else None
-    except MALFORMED as error:
-        log.error("key not understood", key_id=key_id, error=f"{type(error).__name__}: {error}")
-        return None

@@ -180,10 +180,7 @@ def keep_line(logger: Any, level: str, event: structlog.typing.EventDict) -> str
 def _current_log() -> JobLog | None:
     """Where a line goes that is logged here and now. None outside of attempts, and when the attempt is over."""
     run = CURRENT.get()
-    if run is None or run.over:
-        return None
-    log = run.log or _WRITER.get().of(run)
-    return log if log.open else None
+    return None if run is None or run.over else run.log or _WRITER.get().of(run)
 
 
 class _Listener(logging.Handler):

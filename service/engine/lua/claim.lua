@@ -100,7 +100,8 @@ local function take_from(queue, index, most)
     local counts = counts_of(due)
     for i = 1, #due, 2 do
       local id, score = due[i], due[i + 1]
-      local job = lease_job(id, score, tonumber(counts[(i + 1) / 2] or nil))
+      local counted = counts[(i + 1) / 2]
+      local job = lease_job(id, score, counted and tonumber(string.match(counted, '^%d+$')))
       if job then
         taken[#taken + 1] = job
         places[#places + 1], places[#places + 2] = lease_until, id

@@ -1,16 +1,14 @@
 """Schedules from outside: create, read, change, delete, pause, resume and trigger them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.engine import keys
 from service.engine.clock import to_datetime, to_ms
-from service.engine.codec import MALFORMED
 from service.engine.enqueue import prepare
 from service.engine.errors import DeclaredInCode, InvalidInput, ScheduleChanged, ScheduleNotFound, Unavailable
 from service.engine.functions import Catalogue
@@ -28,11 +26,11 @@ from service.engine.schedules.model import (
     timetable_of,
 )
 from service.engine.scripts import Argument, Scripts
+from service.engine.stored import read_stored
 
 FIRES_KEPT: Final = 100
 _TIMES: Final = ("cron", "every", "timezone", "ends_at", "jitter")
 _KEYS: Final = (keys.SCHEDULES, keys.SCHEDULES_DUE)
-log = structlog.get_logger("arqade.schedules")
 
 
 class Schedules:
@@ -81,7 +79,8 @@ class Schedules:
         found: list[Schedule] = []
         while (most := limit - len(found)) > 0:
             part = await self._part(after, most)
-            found += [schedule for name, stored in part if (schedule := _read(name, stored)) is not None]
+            read = (read_stored("schedule", *each, read_schedule) for each in part)
+            found += [schedule for schedule in read if schedule is not None]
             if len(part) < most:
                 break
             after = part[-1][0]  # on from there, also when it cannot be read: a short page says that it is the last
@@ -264,15 +263,6 @@ def _same_times(known: Schedule, request: ScheduleRequest) -> bool:
     """Whether its ticks come at the same times as before. After a pause it begins anew."""
     old = known.request
     return not (old.paused or request.paused) and all(getattr(old, name) == getattr(request, name) for name in _TIMES)
-
-
-def _read(schedule_id: str, stored: Mapping[bytes, bytes]) -> Schedule | None:
-    """None for one that is just gone, or that a newer release has written: it is not to hide all others."""
-    try:
-        return read_schedule(schedule_id, stored) if stored else None
-    except MALFORMED as error:
-        log.error("schedule not understood", schedule_id=schedule_id, error=f"{type(error).__name__}: {error}")
-        return None
 
 
 def job_request(request: ScheduleRequest, schedule_id: str | None = None) -> Request:
