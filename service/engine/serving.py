@@ -49,7 +49,7 @@ class Serving:
         await self._take_ahead()
 
     async def _serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
-        while not done():
+        while not _is_over(done):
             asked, claim = await self._next_claim(limit)
             if claim is not None and len(claim.jobs) >= asked > 0:
                 self.attempts.ahead.expect_backlog(claim.left)
@@ -58,7 +58,7 @@ class Serving:
                 continue
             if claim is not None:
                 await self._take(claim)
-            if not done():
+            if not _is_over(done):
                 self.attempts.wake_when_free = asked == 0
                 await self.wake.wait(self.plan.poll)
                 self.attempts.hand_back_ready(_READY_FOR)
@@ -161,3 +161,15 @@ class Serving:
         await self.attempts.stop()
         await self._lane.close()
         self.wake.cancel()
+
+
+def _is_over(done: Callable[[], bool]) -> bool:
+    """Raises CancelledError when this task was cancelled and a call has swallowed it.
+
+    Of redis-py's own connections, which ARQ's pools have, each write does on Python 3.11: `asyncio.wait_for` returns
+    what is already there (CPython's gh-86296, mended in 3.12).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return done()
