@@ -49,6 +49,8 @@ from service.engine.worker_options import (
 from service.engine.workers import Order
 
 _RECONNECT: Final = 1.0
+_CONNECTIONS: Final = 6
+"""That a worker uses in its first moments: to claim, finish and listen, for schedules, cron and followers."""
 log = structlog.get_logger("arqade.worker")
 
 
@@ -97,7 +99,7 @@ class Worker(ArqWorker):
         self._stop, self._hurry = asyncio.Event(), asyncio.Event()
         if self._pool is None:
             self._pool = await open_pool(self)
-        scripts = Scripts(self.pool)
+        scripts, twin = Scripts(self.pool), blocking_twin(self.pool)
         await self._until_answered(scripts)
         self.ctx["redis"] = self.pool
         if self.on_startup:
@@ -107,7 +109,7 @@ class Worker(ArqWorker):
         self.tasks = self.job_tasks = cast("dict[str, asyncio.Task[Any]]", serving.attempts.slots.tasks)
         watch = LoopWatch(serving.attempts.slots.begun)
         vitals = vitals_of(self, serving, watch)
-        pulse = Pulse(blocking_twin(self.pool), self.id, vitals, lease=self.options.lease, allow_oom=scripts.allow_oom)
+        pulse = Pulse(twin, self.id, vitals, lease=self.options.lease, allow_oom=scripts.allow_oom)
         queues = [keys.queue_name(key) for key in self._queues]
         log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()
@@ -121,11 +123,12 @@ class Worker(ArqWorker):
             log.info("worker stopped", worker_id=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
     async def _until_answered(self, scripts: Scripts) -> None:
-        """A worker that starts before Redis waits for it."""
+        """A worker that starts before Redis waits for it. Scripts and connections are there before they are needed."""
         while not self._stop.is_set():
             try:
                 await scripts.detect()
                 await scripts.load("claim", "finish", "reschedule", "renew", "announce")
+                await asyncio.gather(*(cast("Any", self.pool).ping() for _ in range(_CONNECTIONS)))
                 return
             except (RedisError, OSError) as error:
                 log.warning("waiting for Redis", error=f"{type(error).__name__}: {error}")

@@ -92,3 +92,18 @@ async def test_a_killed_worker_is_said_to_be_lost_once(stage: Stage) -> None:
         lost = await eventually(lambda: said(engine), lambda seen: len(seen) >= 4)
     assert [who for kind, who in lost if kind == "worker.lost"] == ["wrk_killed", "wrk_silent"]
     await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_workers_connections_are_open_before_its_first_job(stage: Stage, inspector: Any) -> None:
+    """So that nobody waits for them then. Its pulse has one of its own, in its thread."""
+    before: list[int] = []
+
+    async def count(_: dict[Any, Any]) -> None:
+        before.append(len(inspector.client_list()))
+
+    engine = await stage.engine(greet)
+    made = await engine.enqueue(ask("greet"))
+    async with stage.working(greet, on_startup=count):
+        await eventually(lambda: engine.get(made.id), lambda job: job.done)
+        await eventually(engine.workers.all, bool)
+        assert len(inspector.client_list()) - before[0] <= 1
