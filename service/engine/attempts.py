@@ -28,22 +28,22 @@ from service.engine.run import Run, interrupted, perform, prepare
 from service.engine.scripts import Argument, Scripts
 from service.engine.settle import settle
 from service.engine.slots import Slots
+from service.engine.unserved import UnservedJobs
 from service.engine.wake import Wake
 
 _BUSY_DELAY: Final = 0.5
 _BEGUN_AT_ONCE: Final = 25
-_UNSERVED_COUNTED: Final = 10_000
 _FAREWELL: Final = 5.0
 log = structlog.get_logger("arqade.worker")
 
 
 class Attempts:
-    """What one worker runs, and what it holds ready. `started` counts; the flags say when to wake the claim loop."""
+    """What one worker runs, and what it holds ready. The flags say when to wake the claim loop."""
 
     def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
         self.plan = plan
         self.slots = Slots(plan.slots, plan.processes)
-        self.started = 0
+        self._begun = 0
         self.ahead = Ahead(plan.slots)
         self._for_children = ChildQueue(plan.processes, plan.slots)
         self.wake_when_free = False
@@ -64,34 +64,22 @@ class Attempts:
         self._deadlines = Deadlines(lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT))
         self._soft_deadlines = Deadlines(self._soft_timeout)
         self._after_hooks = AfterHooks(plan.hooks)
-        self._unserved: dict[str, set[str]] = {}
+        self.unserved = UnservedJobs()
 
     async def start(self, jobs: Sequence[Claimed], asked_at: float) -> None:
-        """Begin attempts, or end at once those that must not begin. Nothing is lost when this is cancelled."""
+        """Begin attempts, as many as there is room for. Nothing is lost when this is cancelled."""
         now = self._clock.now()
         for claimed in jobs:
-            run, outcome = prepare(claimed, now, self.plan.deserializer, self.plan.registrations)
-            run.asked_at = asked_at
+            run = Run(claimed, claimed.job_id, now, asked_at, noted=claimed.noted)
             self.slots.hold(run)
-            if outcome is not None:
-                if isinstance(outcome, Unserved):
-                    self._note_unserved(run)
-                self._settle(run, outcome)
-            elif run.suspect:
-                self._start_suspect(run)
-            else:
-                self.started += 1
+            if not run.suspect:
                 self.ahead.add(run)
+            elif self.slots.suspect is None and self.slots.room > 0:
+                self._begin(run)
+            else:  # they run one at a time, so that none is lost for another
+                self._turn_away(run, Unserved(_BUSY_DELAY))
         while self._begin_ready():  # noqa: ASYNC110  # a turn for what runs, no waiting for an event
             await asyncio.sleep(0)
-
-    def _start_suspect(self, run: Run) -> None:
-        """They run one at a time, so that none is lost for another."""
-        if self.slots.suspect is not None or self.slots.room <= 0:
-            self._settle(run, Unserved(_BUSY_DELAY))
-        else:
-            self.started += 1
-            self._begin(run)
 
     def _begin_ready(self) -> bool:
         """Begin some of what lies ready. Whether there is room for more: what runs has its turn first."""
@@ -102,10 +90,24 @@ class Attempts:
         return True
 
     def _begin(self, run: Run) -> None:
+        """Read it only now: many at once would keep the loop from what has ended meanwhile."""
+        refused = self._read(run) if run.interrupt is None else None
+        if refused is None:
+            self._begun += 1
+            self._place(run)
+        else:
+            if isinstance(refused, Unserved):
+                self.unserved.note(run)
+            self._settle(run, refused)
+
+    def _read(self, run: Run) -> Outcome | None:
+        return prepare(run, self.plan.deserializer, self.plan.registrations)
+
+    def _place(self, run: Run) -> None:
+        """Start it, or let it wait for a child process."""
         registration = run.registration
-        assert registration is not None
-        if run.interrupt is not None:
-            self._settle(run, interrupted(asyncio.CancelledError(), run))
+        if run.interrupt is not None or registration is None:
+            self._turn_away(run, Released())
         elif self.slots.full(run.function, registration.max_concurrency):
             self._settle(run, Unserved(_BUSY_DELAY))
         elif registration.in_process and not self.slots.child_free:
@@ -124,6 +126,11 @@ class Attempts:
         self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
 
     @property
+    def started(self) -> int:
+        """How many have begun, or lie ready to."""
+        return self._begun + len(self.ahead)
+
+    @property
     def room(self) -> int:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
         return self.slots.room - len(self._for_children) + self.ahead.lacks
@@ -131,24 +138,18 @@ class Attempts:
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds."""
         for run in self.ahead.pop_old(older):
-            self._give_up(run)
+            self._turn_away(run, Released())
 
     def _hand_back_waiting(self) -> None:
         self.hand_back_ready()
         while self._for_children:
-            self._give_up(self._for_children.pop())
+            self._turn_away(self._for_children.pop(), Released())
 
-    def _give_up(self, run: Run) -> None:
-        """It has not begun, and will not here."""
-        self._settle(run, Released() if run.interrupt is None else interrupted(asyncio.CancelledError(), run))
-
-    def _note_unserved(self, run: Run) -> None:
-        """Say it once for a function; count its jobs, as burst mode need not wait for them."""
-        known = self._unserved.setdefault(run.function, set())
-        if not known:
-            log.warning("no such function here, left in its queue", job_id=run.job_id, function=run.function)
-        if len(known) < _UNSERVED_COUNTED:
-            known.add(run.job_id)
+    def _turn_away(self, run: Run, outcome: Outcome) -> None:
+        """It has not begun, and will not here: for that reason, or for one of its own."""
+        refused = self._read(run)
+        stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
+        self._settle(run, stopped or refused or outcome)
 
     async def _attempt(self, run: Run) -> None:
         hooks, registration = self.plan.hooks, run.registration
@@ -206,7 +207,7 @@ class Attempts:
         if run.registration is not None and run.registration.in_process:
             self._for_children.learn((self._clock.now() - run.started) / 1000)
         while self._for_children and self.slots.child_free:
-            self._begin(self._for_children.pop())
+            self._place(self._for_children.pop())
         while self.ahead and self.slots.room > 0:
             self._begin(self.ahead.pop())
         if self.wake_when_free:
@@ -241,7 +242,7 @@ class Attempts:
         told = self.slots.interrupt(job_id, Interrupt.CANCEL)
         waiting = self._for_children.remove(job_id) if told else None
         if waiting is not None:
-            self._give_up(waiting)
+            self._turn_away(waiting, Released())
         return told
 
     def lose(self, job_ids: Sequence[str]) -> None:
@@ -288,8 +289,3 @@ class Attempts:
     @property
     def idle(self) -> bool:
         return not self.slots.tasks and not self.ahead and not self._for_children and not self._finisher.waiting
-
-    @property
-    def unserved(self) -> int:
-        """How many jobs of unknown functions were met."""
-        return sum(map(len, self._unserved.values()))

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from service.engine.inside.job_log import JobLog
 
 LOST_LIMIT: Final = 3
+_NO_OPTIONS: Final[dict[str, Any]] = {}  # read only
 UNSERVED_DELAY: Final = 5.0
 _OURS: Final = (None, decode_json)
 _NUMBERS: Final = ("timeout", "max_attempts", "expires_in", "priority", "run_at", "delay")
@@ -120,9 +121,9 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
         if raw.startswith(b"{" if deserializer in _OURS else b'{"f":'):
             stored = cast("dict[str, Any]", orjson.loads(raw))
             fields = stored["f"], stored["a"], stored["k"], stored["t"], stored["et"]
-            _fill(run, *fields, stored.get("x") or {})
+            _fill(run, *fields, stored.get("x") or _NO_OPTIONS)
         else:
-            _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), {})
+            _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), _NO_OPTIONS)
     except Exception as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
         return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
     return None
@@ -140,7 +141,7 @@ def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueue
     if not sound or (options and not _are_sound(cast("dict[str, Any]", options))):
         raise TypeError("its fields are not of the form of a job")
     run.enqueued = int(enqueued)
-    run.function, run.args, run.kwargs, run.options = function, args, kwargs, options
+    run.function, run.args, run.kwargs, run.options = function, args or (), kwargs, options
     run.attempt = run.claimed.attempt + max(0, (job_try or 1) - 1)
 
 
@@ -157,7 +158,7 @@ def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | No
     registration = registrations.get(run.function)
     if registration is None:
         return Unserved(UNSERVED_DELAY)
-    run.registration = registration
+    run.registration, run.function = registration, registration.name  # one text for all its jobs
     run.max_attempts = int(run.options.get("max_attempts") or registration.max_attempts)
     run.timeout = run.options.get("timeout", registration.timeout)
     return None
@@ -177,12 +178,11 @@ def admit(run: Run) -> Outcome | None:
     return None
 
 
-def prepare(
-    claimed: Claimed, now: int, deserializer: Deserializer | None, registrations: Mapping[str, Registration]
-) -> tuple[Run, Outcome | None]:
-    """The steps before the function: no outcome means that it may start. `now` in ms by Redis's clock."""
-    run = Run(claimed, claimed.job_id, now, noted=claimed.noted)
-    return run, decode(run, deserializer) or resolve(run, registrations) or admit(run)
+def prepare(run: Run, deserializer: Deserializer | None, registrations: Mapping[str, Registration]) -> Outcome | None:
+    """The steps before the function: no outcome means that it may start. Once done, they are not done again."""
+    if run.registration is not None:
+        return None
+    return decode(run, deserializer) or resolve(run, registrations) or admit(run)
 
 
 async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_start: Hook | None) -> Outcome:

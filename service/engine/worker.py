@@ -185,7 +185,7 @@ class Worker(ArqWorker):
             await serving.serve(lambda: self._stop.is_set() or self._burst_step(serving), self._may_claim)
             await serving.attempts.settled()
             queued = [await self.pool.zcard(queue) for queue in self._queues]
-            if self._may_claim() <= 0 or sum(queued) <= serving.attempts.unserved:
+            if self._may_claim() <= 0 or sum(queued) <= len(serving.attempts.unserved):
                 return
             await serving.wake.wait(self.poll_delay_s)
 

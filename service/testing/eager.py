@@ -114,7 +114,8 @@ class Eager:
         for _ in range(_MOST_ATTEMPTS):
             now = int(time.time() * 1000)
             claimed = _claimed(entry, number, now)
-            run, refused = prepare(claimed, now, None, self._registrations)
+            run = Run(claimed, claimed.job_id, now)
+            refused = prepare(run, None, self._registrations)
             said: list[Progress] = []
             # In a task of its own, as in a worker: what it sets in its context is not the test's.
             ending = await asyncio.create_task(self._attempt(run, refused, said))

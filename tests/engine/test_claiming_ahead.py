@@ -4,8 +4,9 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from redis import Redis
 
-from service.engine import Job, JobAlreadyFinished, JobState, job
+from service.engine import Job, JobAlreadyFinished, JobState, job, keys
 from service.engine.ahead import Ahead
 from tests.stage import Stage, ask, done, eventually
 
@@ -73,6 +74,39 @@ async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(s
         holding.set()
         left = await eventually(lambda: engine.queues.get("default"), lambda seen: seen.load == 0)
     assert left.scheduled == 0
+
+
+async def test_what_must_not_begin_ends_though_its_worker_has_no_room(stage: Stage, inspector: Redis) -> None:
+    """Claimed ahead, jobs are read only when they begin or go back: then it shows what they hold."""
+    holding = asyncio.Event()
+
+    @job()
+    async def endless() -> None:
+        await holding.wait()
+
+    @job()
+    async def elsewhere() -> None:
+        raise AssertionError("this worker does not know it")
+
+    engine = await stage.engine(endless, elsewhere)
+    await engine.enqueue_many([ask("endless") for _ in range(10)])
+    broken, stopped = [await engine.enqueue(ask("endless")) for _ in range(2)]
+    unknown = await engine.enqueue(ask("elsewhere"))
+    await engine.enqueue_many([ask("endless") for _ in range(200)])
+    inspector.set(keys.payload(broken.id), b"no job")
+
+    async with stage.working(endless, max_jobs=10):
+        held = (broken, stopped, unknown)
+        for each in held:
+            await eventually(lambda each=each: engine.get(each.id), lambda seen: seen.state is JobState.RUNNING)
+        await engine.cancel(stopped.id)
+        failed = await done(engine, broken)
+        cancelled = await done(engine, stopped)
+        turned_away = await eventually(lambda: engine.get(unknown.id), lambda seen: seen.state is JobState.QUEUED)
+        assert (failed.state, failed.error and failed.error.type) == (JobState.FAILED, "PayloadUnreadable")
+        assert (cancelled.state, cancelled.attempts) == (JobState.CANCELLED, ())
+        assert turned_away.waiting_on == "no worker serves this function"
+        holding.set()
 
 
 async def test_many_short_jobs_run_once_each_and_never_more_than_the_slots(stage: Stage) -> None:

@@ -187,7 +187,8 @@ class Machine(RuleBasedStateMachine):
             expected.counted += 1
         assert (claimed.attempt, claimed.lost) == (expected.counted, expected.lost)
         expected.state, expected.lease, expected.owner = JobState.RUNNING, True, claimed.token
-        run, refusal = prepare(claimed, self.clock.now(), None, self.registrations)
+        run = Run(claimed, claimed.job_id, self.clock.now(), noted=claimed.noted)
+        refusal = prepare(run, None, self.registrations)
         assert (refusal is not None) == (expected.lost >= LOST_LIMIT)
         return Holding(claimed, run, refusal)
 
