@@ -18,6 +18,7 @@ from service.engine.plan import Plan
 from service.engine.scripts import Scripts
 from service.engine.wake import Wake
 
+_BATCH: Final = 200
 _READY_FOR: Final = 1.0
 _BACKOFF: Final = (0.1, 0.2, 0.5, 1.0)
 log = structlog.get_logger("arqade.worker")
@@ -36,7 +37,6 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
-        self._batch = max(1, min(plan.slots // 2, 200))
         self._failures = 0
         self._answered_at = 0.0
         self._again = False
@@ -51,11 +51,12 @@ class Serving:
     async def _serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
         while not _is_over(done):
             asked, claim = await self._next_claim(limit)
-            if claim is not None and len(claim.jobs) >= asked > 0:
+            if claim is not None and asked > 0:
                 self.attempts.ahead.expect_backlog(claim.left)
-                await self._ask_ahead(limit, len(claim.jobs))
-                await self._take(claim)
-                continue
+                if len(claim.jobs) >= asked:
+                    await self._ask_ahead(limit, len(claim.jobs))
+                    await self._take(claim)
+                    continue
             if claim is not None:
                 await self._take(claim)
             if not _is_over(done):
@@ -92,8 +93,10 @@ class Serving:
             await asyncio.sleep(0)  # its request leaves now
 
     def _room(self, limit: Callable[[], int], claimed: int) -> int:
-        room = max(0, min(self.attempts.room - claimed, limit() - claimed, self._batch))
-        waits = room < self._batch // 4 and claimed + len(self.attempts.ahead) > 0  # for room that is worth a call
+        # All slots at once from a long backlog only: else another worker has its half.
+        batch = min(self.plan.slots if self.attempts.ahead.is_long else (self.plan.slots + 1) // 2, _BATCH)
+        room = max(0, min(self.attempts.room - claimed, limit() - claimed, batch))
+        waits = room < batch // 4 and claimed + len(self.attempts.ahead) > 0  # for room that is worth a call
         return 0 if waits else room
 
     async def _ask(self, asked: int) -> Claim:

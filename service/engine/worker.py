@@ -8,6 +8,7 @@ import asyncio
 import inspect
 import pickle
 import signal
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -196,7 +197,7 @@ class Worker(ArqWorker):
     def _may_claim(self) -> int:
         """How many more jobs may be started at all."""
         if not self.burst or self.max_burst_jobs < 0:
-            return self.max_jobs if self.allow_pick_jobs else 0
+            return sys.maxsize if self.allow_pick_jobs else 0
         return self.max_burst_jobs - (self._serving.attempts.started if self._serving else 0)
 
     async def _drain(self, serving: Serving) -> None:

@@ -1,6 +1,7 @@
 """A busy worker claims a little ahead; what it holds ready is not lost, not started twice, and not kept for long."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -8,6 +9,7 @@ from redis import Redis
 
 from service.engine import Job, JobAlreadyFinished, JobState, job, keys
 from service.engine.ahead import Ahead
+from service.engine.claim import Claim, Claimer
 from tests.stage import Stage, ask, done, eventually
 
 
@@ -107,6 +109,25 @@ async def test_what_must_not_begin_ends_though_its_worker_has_no_room(stage: Sta
         assert (cancelled.state, cancelled.attempts) == (JobState.CANCELLED, ())
         assert turned_away.waiting_on == "no worker serves this function"
         holding.set()
+
+
+@pytest.mark.parametrize(("backlog", "most"), [(200, 8), (12, 4)])
+async def test_a_worker_takes_all_its_slots_at_once_from_a_long_backlog_only(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, backlog: int, most: int
+) -> None:
+    """Of a short one it takes half, so that another worker has the rest."""
+    asked: list[int] = []
+    claim = Claimer.claim
+
+    async def noted(self: Claimer, queues: Sequence[tuple[str, int]], room: int) -> Claim:
+        asked.append(room)
+        return await claim(self, queues, room)
+
+    monkeypatch.setattr(Claimer, "claim", noted)
+    engine = await stage.engine(short)
+    await engine.enqueue_many([ask("short") for _ in range(backlog)])
+    await stage.run_until_empty(short, max_jobs=8)
+    assert (asked[0], max(asked)) == (4, most)
 
 
 async def test_many_short_jobs_run_once_each_and_never_more_than_the_slots(stage: Stage) -> None:
