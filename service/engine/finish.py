@@ -1,10 +1,10 @@
 """Everything ends here: outcomes are written down, those of one event-loop turn together, each under its token."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from itertools import chain
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -17,7 +17,6 @@ from service.engine.run import Run
 from service.engine.scripts import Argument, Scripts, in_parts
 
 BATCH: Final = 250
-_IN_A_TURN: Final = 25
 _RETRY_AFTER: Final = (0.05, 0.2, 0.5, 1.0)
 log = structlog.get_logger("arqade.finish")
 
@@ -41,7 +40,6 @@ class Ended(NamedTuple):
 
 
 Listener = Callable[[Sequence[Ended]], None]
-_Item = TypeVar("_Item")
 
 
 _Pending = tuple[Run, Finish | HandBack, int]
@@ -108,30 +106,19 @@ class Finisher:
                 batch = self._pending[:BATCH]
                 ended = await self._record(batch)
                 del self._pending[: len(batch)]
-                async for part in self._in_turns(ended):
-                    self._listener(part)
+                self._listener(ended)
         finally:
             self._task = None
 
     async def _record(self, batch: list[_Pending]) -> list[Ended]:
         recorded = [False] * len(batch)
         for name, kind, largest in (("finish", Finish, 2), ("reschedule", HandBack, 7)):
-            written: list[tuple[int, tuple[Argument, ...]]] = []
-            async for part in self._in_turns([(at, item) for at, item in enumerate(batch) if type(item[1]) is kind]):
-                written += [(at, self._written(item)) for at, item in part]
+            written = [(at, self._written(item)) for at, item in enumerate(batch) if type(item[1]) is kind]
             for part in in_parts(written, largest):
                 arguments = list(chain.from_iterable(words for _, words in part))
                 for (at, _), answer in zip(part, await self._call(name, arguments), strict=True):
                     recorded[at] = answer == 1
         return [Ended(*item, done) for item, done in zip(batch, recorded, strict=True)]
-
-    async def _in_turns(self, items: Sequence[_Item]) -> AsyncGenerator[Sequence[_Item]]:
-        """A few in each turn of the loop, so that jobs which end meanwhile make room at once; all, when many wait."""
-        few = _IN_A_TURN if len(self._pending) <= BATCH // 2 else BATCH
-        for first in range(0, len(items), few):
-            if first:
-                await asyncio.sleep(0)
-            yield items[first : first + few]
 
     def _written(self, item: _Pending) -> tuple[Argument, ...]:
         """An ending as its script takes it. One that cannot be written down must not keep back the others."""
