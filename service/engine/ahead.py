@@ -21,8 +21,8 @@ class Ahead:
         self._slots = slots
         self._ready: deque[tuple[float, Run]] = deque()
         self._pace = _Pace()
-        self.is_long = False
-        """Whether many times what runs here waited when jobs were last claimed."""
+        self.backlog_is_long = False
+        """Whether many times what runs here waited when jobs were last asked for."""
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -47,8 +47,8 @@ class Ahead:
 
     def expect_backlog(self, left: int) -> None:
         """So many more wait. When they are many times what runs here, no other worker lacks what lies ready."""
-        self.is_long = left > _DEEP * self._slots
-        if self.is_long:
+        self.backlog_is_long = left > _DEEP * self._slots
+        if self.backlog_is_long:
             self._pace.guess(self._slots / _SHORT)
 
     @property

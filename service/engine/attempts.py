@@ -90,23 +90,26 @@ class Attempts:
         return True
 
     def _begin(self, run: Run) -> None:
-        """Read it only now: many at once would keep the loop from what has ended meanwhile."""
-        refused = self._read(run) if run.interrupt is None else None
-        if refused is None:
+        """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
+        if run.interrupt is not None:
+            self._turn_away(run, Released())
+        elif (refused := self._read(run)) is not None:
+            self._settle(run, refused)
+        else:
             self._begun += 1
             self._place(run)
-        else:
-            if isinstance(refused, Unserved):
-                self.unserved.note(run)
-            self._settle(run, refused)
 
     def _read(self, run: Run) -> Outcome | None:
-        return prepare(run, self.plan.deserializer, self.plan.registrations)
+        refused = prepare(run, self.plan.deserializer, self.plan.registrations)
+        if isinstance(refused, Unserved):
+            self.unserved.note(run)
+        return refused
 
     def _place(self, run: Run) -> None:
-        """Start it, or let it wait for a child process."""
+        """It has been read: start it, or let it wait for a child process, or hand it back."""
         registration = run.registration
-        if run.interrupt is not None or registration is None:
+        assert registration is not None
+        if run.interrupt is not None:
             self._turn_away(run, Released())
         elif self.slots.full(run.function, registration.max_concurrency):
             self._settle(run, Unserved(_BUSY_DELAY))
@@ -127,7 +130,7 @@ class Attempts:
 
     @property
     def started(self) -> int:
-        """How many have begun, or lie ready to."""
+        """How many were taken up, or lie ready to be."""
         return self._begun + len(self.ahead)
 
     @property
@@ -146,7 +149,7 @@ class Attempts:
             self._turn_away(self._for_children.pop(), Released())
 
     def _turn_away(self, run: Run, outcome: Outcome) -> None:
-        """It has not begun, and will not here: for that reason, or for one of its own."""
+        """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""
         refused = self._read(run)
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
         self._settle(run, stopped or refused or outcome)
@@ -189,14 +192,14 @@ class Attempts:
         self._soft_deadlines.discard(run)
         self.slots.end(run)
         self.ahead.ended()
-        if run.thread is None:
-            self._free(run)
-        else:
+        if run.thread is not None:
             self._leave_running(run, run.thread)
         if isinstance(outcome, Returned) and run.interrupt is not None:
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
         recorded, context = self._after_hooks.expect(run), run.context
         self._settle(run, outcome)
+        if run.thread is None:
+            self._free(run)
         if recorded is not None:
             await recorded
             await self._after_hooks.call(run, context)
@@ -209,7 +212,7 @@ class Attempts:
         while self._for_children and self.slots.child_free:
             self._place(self._for_children.pop())
         while self.ahead and self.slots.room > 0:
-            self._begin(self.ahead.pop())
+            self._variables.run(self._begin, self.ahead.pop())  # what is read and said of it is not this one's
         if self.wake_when_free:
             self._wake.set()
 

@@ -124,7 +124,7 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
             _fill(run, *fields, stored.get("x") or _NO_OPTIONS)
         else:
             _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), _NO_OPTIONS)
-    except Exception as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
         return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
     return None
 
@@ -179,7 +179,7 @@ def admit(run: Run) -> Outcome | None:
 
 
 def prepare(run: Run, deserializer: Deserializer | None, registrations: Mapping[str, Registration]) -> Outcome | None:
-    """The steps before the function: no outcome means that it may start. Once done, they are not done again."""
+    """The steps before the function: no outcome means that it may start. One that has passed them is not read again."""
     if run.registration is not None:
         return None
     return decode(run, deserializer) or resolve(run, registrations) or admit(run)
@@ -233,7 +233,7 @@ def interrupted(error: BaseException, run: Run) -> Outcome:
             timeout = TimeoutError(f"the attempt ran longer than its timeout of {run.timeout:g} s")
             return Raised(timeout.with_traceback(error.__traceback__), AttemptState.TIMED_OUT)
         case Interrupt.CANCEL:
-            return Cancelled("cancelled while it ran")
+            return Cancelled("cancelled while it ran" if run.begun else "cancelled before it started")
         case Interrupt.RELEASE:
             return Released()
         case Interrupt.STALE:

@@ -37,6 +37,7 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
+        self._cancelled = _cancellations()
         self._failures = 0
         self._answered_at = 0.0
         self._again = False
@@ -49,21 +50,33 @@ class Serving:
         await self._take_ahead()
 
     async def _serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
-        while not _is_over(done):
+        while not self._is_over(done):
             asked, claim = await self._next_claim(limit)
             if claim is not None and asked > 0:
                 self.attempts.ahead.expect_backlog(claim.left)
                 if len(claim.jobs) >= asked:
-                    await self._ask_ahead(limit, len(claim.jobs))
-                    await self._take(claim)
+                    try:
+                        await self._ask_ahead(limit, len(claim.jobs))
+                    finally:  # also when this is cancelled: what is claimed is ours
+                        await self._take(claim)
                     continue
             if claim is not None:
                 await self._take(claim)
-            if not _is_over(done):
+            if not self._is_over(done):
                 self.attempts.wake_when_free = asked == 0
                 await self.wake.wait(self.plan.poll)
                 self.attempts.hand_back_ready(_READY_FOR)
                 self.found_nothing = False
+
+    def _is_over(self, done: Callable[[], bool]) -> bool:
+        """Raises CancelledError when the task was cancelled while it served, and a call has kept that to itself.
+
+        On Python 3.11 each write to redis-py's own connections may, which ARQ's pools have: `asyncio.wait_for` prefers
+        a result that is there to a cancellation (CPython's gh-86296, mended in 3.12).
+        """
+        if _cancellations() > self._cancelled:
+            raise asyncio.CancelledError
+        return done()
 
     async def _take_ahead(self) -> None:
         """What is claimed is ours: to start, or to hand back."""
@@ -94,7 +107,7 @@ class Serving:
 
     def _room(self, limit: Callable[[], int], claimed: int) -> int:
         # All slots at once from a long backlog only: else another worker has its half.
-        batch = min(self.plan.slots if self.attempts.ahead.is_long else (self.plan.slots + 1) // 2, _BATCH)
+        batch = min(self.plan.slots if self.attempts.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH)
         room = max(0, min(self.attempts.room - claimed, limit() - claimed, batch))
         waits = room < batch // 4 and claimed + len(self.attempts.ahead) > 0  # for room that is worth a call
         return 0 if waits else room
@@ -166,13 +179,6 @@ class Serving:
         self.wake.cancel()
 
 
-def _is_over(done: Callable[[], bool]) -> bool:
-    """Raises CancelledError when this task was cancelled and a call has swallowed it.
-
-    Of redis-py's own connections, which ARQ's pools have, each write does on Python 3.11: `asyncio.wait_for` returns
-    what is already there (CPython's gh-86296, mended in 3.12).
-    """
+def _cancellations() -> int:
     task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
-    return done()
+    return task.cancelling() if task is not None else 0

@@ -50,8 +50,8 @@ from service.engine.worker_options import (
 from service.engine.workers import Order
 
 _RECONNECT: Final = 1.0
-_CONNECTIONS: Final = 6
-"""That a worker uses in its first moments: to claim, finish and listen, for schedules, cron and followers."""
+_LINKS: Final = 6
+"""To claim, finish and listen, for schedules, cron and followers. Open before the first job, if the pool has them."""
 log = structlog.get_logger("arqade.worker")
 
 
@@ -124,12 +124,12 @@ class Worker(ArqWorker):
             log.info("worker stopped", worker_id=self.id, complete=self.jobs_complete, failed=self.jobs_failed)
 
     async def _until_answered(self, scripts: Scripts) -> None:
-        """A worker that starts before Redis waits for it. Scripts and connections are there before they are needed."""
+        """A worker that starts before Redis waits for it. What it needs there is there before its first job."""
         while not self._stop.is_set():
             try:
                 await scripts.detect()
                 await scripts.load("claim", "finish", "reschedule", "renew", "announce")
-                await asyncio.gather(*(cast("Any", self.pool).ping() for _ in range(_CONNECTIONS)))
+                await asyncio.gather(*(cast("Any", self.pool).ping() for _ in range(_LINKS)), return_exceptions=True)
                 return
             except (RedisError, OSError) as error:
                 log.warning("waiting for Redis", error=f"{type(error).__name__}: {error}")

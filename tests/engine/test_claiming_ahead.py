@@ -107,6 +107,8 @@ async def test_what_must_not_begin_ends_though_its_worker_has_no_room(stage: Sta
         turned_away = await eventually(lambda: engine.get(unknown.id), lambda seen: seen.state is JobState.QUEUED)
         assert (failed.state, failed.error and failed.error.type) == (JobState.FAILED, "PayloadUnreadable")
         assert (cancelled.state, cancelled.attempts) == (JobState.CANCELLED, ())
+        assert cancelled.error is not None
+        assert cancelled.error.message == "cancelled before it started"
         assert turned_away.waiting_on == "no worker serves this function"
         holding.set()
 

@@ -99,6 +99,25 @@ async def test_a_timeout_is_not_told_with_what_another_attempt_has_set(stage: St
     assert [line for line in told if "tenant" in line] == []
 
 
+async def test_what_is_said_of_a_job_that_lay_ready_says_nothing_of_the_one_that_made_room(stage: Stage) -> None:
+    """It is read, and found to be of an unknown function, in the moment in which that other one ends."""
+
+    @job()
+    async def binds_and_ends() -> None:
+        structlog.contextvars.bind_contextvars(tenant="another's")
+        await asyncio.sleep(0.05)
+
+    @job()
+    async def elsewhere() -> None: ...
+
+    engine = await stage.engine(binds_and_ends, elsewhere)
+    await engine.enqueue_many([ask("binds_and_ends")] * 5 + [ask("elsewhere")] + [ask("binds_and_ends")] * 60)
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        await stage.run_until_empty(binds_and_ends, max_jobs=5)
+    told = [line for line in lines if line["event"] == "no such function here, left in its queue"]
+    assert [line.get("tenant") for line in told] == [None]
+
+
 async def test_what_serves_many_says_nothing_in_the_name_of_the_first(stage: Stage, redis_url: str) -> None:
     """Who asks first starts the reader of events and, when Redis is away, the probe; both outlive that request."""
     async with Proxy(redis_url).listening() as proxy:
