@@ -66,8 +66,8 @@ class Attempts:
         self._after_hooks = AfterHooks(plan.hooks)
         self.unserved = UnservedJobs()
 
-    async def start(self, jobs: Sequence[Claimed], asked_at: float) -> None:
-        """Begin attempts, as many as there is room for. Nothing is lost when this is cancelled."""
+    def take(self, jobs: Sequence[Claimed], asked_at: float) -> None:
+        """They are this worker's: to begin, or to hand back. Their claim was sent at `asked_at`."""
         now = self._clock.now()
         for claimed in jobs:
             run = Run(claimed, claimed.job_id, now, asked_at, noted=claimed.noted)
@@ -78,6 +78,9 @@ class Attempts:
                 self._begin(run)
             else:  # they run one at a time, so that none is lost for another
                 self._turn_away(run, Unserved(_BUSY_DELAY))
+
+    async def begin(self) -> None:
+        """Begin what lies ready, as much as there is room for."""
         while self._begin_ready():  # noqa: ASYNC110  # a turn for what runs, no waiting for an event
             await asyncio.sleep(0)
 

@@ -32,17 +32,23 @@ class Claimed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The answer to one claim: jobs, seconds until the next is due (None: none is), ids asked to be aborted.
+    """The answer to a claim of `asked` jobs: jobs, seconds until the next is due (None: none is), ids to abort.
 
     `asked_at`: when it was first sent, by this machine's monotonic clock; no lease began before. `left`: how many more
     are due in the queues that held as many as were asked for.
     """
 
+    asked: int
     asked_at: float
     jobs: tuple[Claimed, ...]
     next_due: float | None
     left: int
     aborts: tuple[str, ...]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there were as many jobs as were asked for: there may be more."""
+        return len(self.jobs) >= self.asked > 0
 
 
 class Claimer:
@@ -81,6 +87,7 @@ class Claimer:
         now, at, next_due, left, aborts, flat = reply
         self._clock.set(now)
         return Claim(
+            room,
             asked_at,
             tuple(self._claimed(flat, names, at)),
             next_due / 1000 if next_due >= 0 else None,

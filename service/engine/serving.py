@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from random import random
 from typing import Final
 
@@ -37,90 +37,65 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
-        self._cancelled = _cancellations()
         self._failures = 0
         self._answered_at = 0.0
         self._again = False
-        self._ahead: tuple[int, asyncio.Task[Claim]] | None = None
+        self._request: asyncio.Task[Claim] | None = None
 
     async def serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
         """Claim and start jobs until `done()`. `limit` says how many more may be claimed at all."""
         async with beside(followers=self.followers.run):
-            await self._serve(done, limit)
-        await self._take_ahead()
+            while not done():
+                self._ask(limit)
+                claim = await self._answer()
+                backlog = claim is not None and claim.is_full
+                if backlog:  # Redis works on the next claim while this process starts the jobs of the last
+                    self._ask(limit)
+                    await asyncio.sleep(0)  # its request leaves now
+                if claim is not None:
+                    await self._start(claim)
+                if not backlog and not done():
+                    self.attempts.wake_when_free = claim is None or claim.asked == 0
+                    await self.wake.wait(self.plan.poll)
+                    self.attempts.hand_back_ready(_READY_FOR)
+                    self.found_nothing = False
+        last = await self._answer()
+        if last is not None:
+            await self._start(last)
 
-    async def _serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
-        while not self._is_over(done):
-            asked, claim = await self._next_claim(limit)
-            if claim is not None and asked > 0:
-                self.attempts.ahead.expect_backlog(claim.left)
-                if len(claim.jobs) >= asked:
-                    try:
-                        await self._ask_ahead(limit, len(claim.jobs))
-                    finally:  # also when this is cancelled: what is claimed is ours
-                        await self._take(claim)
-                    continue
-            if claim is not None:
-                await self._take(claim)
-            if not self._is_over(done):
-                self.attempts.wake_when_free = asked == 0
-                await self.wake.wait(self.plan.poll)
-                self.attempts.hand_back_ready(_READY_FOR)
-                self.found_nothing = False
+    def _ask(self, limit: Callable[[], int]) -> None:
+        """Send a claim for what there is room for, if none is under way."""
+        if self._request is not None or not self.claiming:
+            return
+        asked = self._room(limit)
+        # A full worker asks too, at the pace of the poll: stock clients abort running jobs without a push.
+        if asked > 0 or self._overdue:
+            self._request = asyncio.get_running_loop().create_task(self._claim(asked), name="arqade-claim")
 
-    def _is_over(self, done: Callable[[], bool]) -> bool:
-        """Raises CancelledError when the task was cancelled while it served, and a call has kept that to itself.
-
-        On Python 3.11 each write to redis-py's own connections may, which ARQ's pools have: `asyncio.wait_for` prefers
-        a result that is there to a cancellation (CPython's gh-86296, mended in 3.12).
-        """
-        if _cancellations() > self._cancelled:
-            raise asyncio.CancelledError
-        return done()
-
-    async def _take_ahead(self) -> None:
-        """What is claimed is ours: to start, or to hand back."""
-        if self._ahead is not None:
-            (asked, request), self._ahead = self._ahead, None
-            claim = await self._answered(asked, request)
-            if claim is not None:
-                await self._take(claim)
-
-    async def _next_claim(self, limit: Callable[[], int]) -> tuple[int, Claim | None]:
-        """How many jobs were asked for, and the answer: None when nothing was asked or Redis did not answer."""
-        if self._ahead is not None:
-            (asked, request), self._ahead = self._ahead, None
-        else:
-            asked = self._room(limit, 0)
-            # A full worker asks too, at the pace of the poll: stock clients abort running jobs without a push.
-            if not self.claiming or (asked == 0 and not self._overdue):
-                return 0, None
-            request = self._ask(asked)
-        return asked, await self._answered(asked, request)
-
-    async def _ask_ahead(self, limit: Callable[[], int], claimed: int) -> None:
-        """There is a backlog: let Redis work on the next claim while this process starts the jobs of the last."""
-        asked = self._room(limit, claimed)
-        if asked > 0 and self.claiming:
-            self._ahead = asked, asyncio.get_running_loop().create_task(self._ask(asked), name="arqade-claim")
-            await asyncio.sleep(0)  # its request leaves now
-
-    def _room(self, limit: Callable[[], int], claimed: int) -> int:
+    def _room(self, limit: Callable[[], int]) -> int:
         # All slots at once from a long backlog only: else another worker has its half.
         batch = min(self.plan.slots if self.attempts.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH)
-        room = max(0, min(self.attempts.room - claimed, limit() - claimed, batch))
-        waits = room < batch // 4 and claimed + len(self.attempts.ahead) > 0  # for room that is worth a call
+        room = max(0, min(self.attempts.room, limit(), batch))
+        waits = room < batch // 4 and len(self.attempts.ahead) > 0  # for room that is worth a call
         return 0 if waits else room
 
-    async def _ask(self, asked: int) -> Claim:
+    async def _claim(self, asked: int) -> Claim:
         self._again = False
         if self._failures:  # after an outage: what nobody else has started is still this worker's
             self.attempts.lose(await self._claimer.keep(self.attempts.slots.held()))
         return await self._claimer.claim([(queue, asked) for queue in self._order()], asked)
 
-    async def _answered(self, asked: int, request: Awaitable[Claim]) -> Claim | None:
+    async def _answer(self) -> Claim | None:
+        """The answer, its jobs held from now on. None when nothing was asked, or Redis did not answer.
+
+        Cancelled here, the request goes on, and `stop` hands back what it brings.
+        """
+        if self._request is None:
+            return None
+        await asyncio.wait({self._request})
+        request, self._request = self._request, None
         try:
-            claim = await request
+            claim = request.result()
         except (RedisError, OSError) as error:
             self._failures += 1
             text = f"{type(error).__name__}: {error}"
@@ -129,11 +104,14 @@ class Serving:
             return None
         self._failures = 0
         self._answered_at = time.monotonic()
-        self.found_nothing = asked > 0 and not claim.jobs
+        self.attempts.take(claim.jobs, claim.asked_at)
+        self.found_nothing = claim.asked > 0 and not claim.jobs
+        if claim.asked > 0:
+            self.attempts.ahead.expect_backlog(claim.left)
         return claim
 
-    async def _take(self, claim: Claim) -> None:
-        await self.attempts.start(claim.jobs, claim.asked_at)
+    async def _start(self, claim: Claim) -> None:
+        await self.attempts.begin()
         if claim.next_due is not None:
             self.wake.at(self.clock.now() + int(claim.next_due * 1000))
         if claim.aborts:
@@ -173,12 +151,7 @@ class Serving:
     async def stop(self) -> None:
         """Claim no more, hand back what still runs, and write everything down."""
         self.claiming = False
-        await self._take_ahead()
+        await self._answer()
         await self.attempts.stop()
         await self._lane.close()
         self.wake.cancel()
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -118,23 +117,6 @@ async def test_cancelling_its_task_hands_back_too(stage: Stage, parties: Parties
     assert (await engine.get(job_.job_id)).released == 1
     await worker.close()
     await parties.our_worker(slow.function, burst=True, **JSON).async_run()
-
-
-async def test_what_a_start_up_hook_leaves_behind_does_not_stop_the_worker(
-    parties: Parties, pickling: ArqRedis
-) -> None:
-    """A library that cancels its own task for a timeout, and forgets to say that this is over."""
-
-    async def cancels_itself(_: Ctx) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(0)
-
-    job_ = await enqueued(pickling, "quick")
-    async with working(parties.our_worker(quick, on_startup=cancels_itself)):
-        assert await result_of(job_) == "done"
 
 
 async def test_on_stop_hears_the_signal(parties: Parties) -> None:

@@ -71,8 +71,8 @@ async def test_jobs_of_a_long_backlog_are_taken_to_be_short_until_they_are_not(s
 
     async with stage.working(endless, max_jobs=10) as worker:
         await eventually(lambda: engine.queues.get("default"), lambda seen: seen.running > 10)
-        assert len(worker.tasks) == 10
         await eventually(lambda: engine.queues.get("default"), lambda seen: seen.running == 10)
+        assert len(worker.tasks) == 10
         holding.set()
         left = await eventually(lambda: engine.queues.get("default"), lambda seen: seen.load == 0)
     assert left.scheduled == 0

@@ -62,3 +62,27 @@ async def test_wherever_a_stock_client_has_put_it(stage: Stage, inspector: Any) 
         await eventually(lambda: held.begun, bool)
     assert (await engine.get(made.id)).released == 1
     assert int(inspector.zscore(QUEUE, made.id)) == -86_400_000
+
+
+@pytest.mark.parametrize("turns", range(25))
+async def test_in_whatever_turn_of_the_loop_its_worker_is_cancelled(stage: Stage, inspector: Any, turns: int) -> None:
+    """Seen to fail when a claim was forgotten that was under way, or answered and not yet looked at: its jobs waited
+    until their leases ran out, and counted as lost.
+    """
+    held = Held()
+    engine = await stage.engine(held.note)
+    await engine.enqueue_many([ask("note", input={"name": "a"}) for _ in range(60)])
+    started = asyncio.Event()
+
+    async def tell(_: object) -> None:
+        started.set()
+
+    worker = stage.make_worker(held.note, max_jobs=4, job_completion_wait=0, on_startup=tell)
+    running = asyncio.create_task(worker.async_run())
+    await started.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait({running})
+    await worker.close()
+    assert inspector.keys(keys.lease("*")) == []
