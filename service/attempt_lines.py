@@ -42,16 +42,16 @@ def _lines(ended: Sequence[Ended]) -> Iterator[bytes]:
 
 
 def _fields(item: Ended) -> dict[str, Any]:
-    run, ending, at, recorded = item
+    run, ending = item.run, item.ending
     fields: dict[str, Any] = {
         "job_id": run.job_id,
         "function": run.function,
         "attempt": run.attempt,
         "outcome": item.outcome,
         "waited_ms": max(0, run.started - int(run.due)),
-        "ran_ms": at - run.started,
+        "ran_ms": item.at - run.started,
     }
-    if not recorded:
+    if not item.recorded:
         fields["recorded"] = False
     if ending is not None and ending.error is not None:
         fields["error"] = ending.error.type

@@ -61,8 +61,7 @@ class Attempts:
         self._finisher = Finisher(
             self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
         )
-        self._deadlines = Deadlines(lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT))
-        self._soft_deadlines = Deadlines(self._soft_timeout)
+        self._deadlines = Deadlines(self.slots.runs, self._timeout, self._soft_timeout)
         self._after_hooks = AfterHooks(plan.hooks)
         self.unserved = UnservedJobs()
 
@@ -125,8 +124,7 @@ class Attempts:
             # Not with what the attempt that made room has set: what a function binds is for itself.
             task = self._loop.create_task(self._attempt(run), name=run.job_id, context=self._variables.copy())
             self.slots.begin(run, task)
-            self._deadlines.add(run, run.timeout)
-            self._soft_deadlines.add(run, registration.soft_timeout)
+            self._deadlines.watch(run, run.timeout, registration.soft_timeout)
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
         self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
@@ -191,8 +189,6 @@ class Attempts:
             return True
 
     async def _end(self, run: Run, outcome: Outcome) -> None:
-        self._deadlines.discard(run)
-        self._soft_deadlines.discard(run)
         self.slots.end(run)
         self.ahead.ended()
         if run.thread is not None:
@@ -230,6 +226,9 @@ class Attempts:
     def _thread_ended(self, run: Run) -> None:
         log.info("its thread has ended", job_id=run.job_id, function=run.function)
         self._free(run)
+
+    def _timeout(self, run: Run) -> None:
+        self.slots.interrupt(run.job_id, Interrupt.TIMEOUT)
 
     def _soft_timeout(self, run: Run) -> None:
         log.warning("soft timeout", job_id=run.job_id, function=run.function, attempt=run.attempt)
@@ -284,7 +283,6 @@ class Attempts:
         await self._contexts.close()
         self._after_hooks.give_up()
         self._deadlines.stop()
-        self._soft_deadlines.stop()
 
     async def settled(self) -> None:
         """Return when nothing runs and everything is recorded."""

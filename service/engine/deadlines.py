@@ -1,37 +1,49 @@
-"""Timeouts of running jobs on one timer, however many run."""
+"""Timeouts, hard and soft, of all that runs, on one timer."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
+from typing import Final
 
-from service.engine.run import Run
+from service.engine.run import NEVER, Run
+
+_TOGETHER: Final = 0.002
 
 
 class Deadlines:
-    """Calls `on_due(run)` once for each run that is still held when its time is over."""
+    """Calls `on_timeout(run)` and `on_soft_timeout(run)`, once each, when their time is over and the run is not.
 
-    def __init__(self, on_due: Callable[[Run], object]) -> None:
-        self._on_due = on_due
+    Nearly all runs end long before theirs, so a run bears its own, and nothing is to undo when it ends: when the
+    first might be over, all that is `held` is looked through.
+    """
+
+    def __init__(
+        self,
+        held: Callable[[], Iterable[Run]],
+        on_timeout: Callable[[Run], object],
+        on_soft_timeout: Callable[[Run], object],
+    ) -> None:
+        self._held = held
+        self._on_timeout = on_timeout
+        self._on_soft_timeout = on_soft_timeout
         self._loop = asyncio.get_running_loop()
-        self._due: dict[Run, float] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._next = float("inf")
+        self._next = NEVER
         self._variables = copy_context()
 
-    def add(self, run: Run, timeout: float | None) -> None:
-        """Watch a run from now for `timeout` seconds; None is no timeout."""
-        if timeout is None:
+    def watch(self, run: Run, timeout: float | None, soft_timeout: float | None) -> None:
+        """It begins now. Seconds; None is no timeout."""
+        now = self._loop.time()
+        if timeout is not None:
+            run.deadline = now + timeout
+            self._expect(run.deadline)
+        if soft_timeout is not None:
+            run.soft_deadline = now + soft_timeout
+            self._expect(run.soft_deadline)
+
+    def _expect(self, due: float) -> None:
+        if due >= self._next:
             return
-        due = self._loop.time() + timeout
-        self._due[run] = due
-        if due < self._next:
-            self._arm(due)
-
-    def discard(self, run: Run) -> None:
-        """The run has ended. The timer stays: most runs end long before it, and setting it anew would cost each."""
-        self._due.pop(run, None)
-
-    def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._next = due
@@ -39,17 +51,21 @@ class Deadlines:
         self._timer = self._loop.call_at(due, self._fire, context=self._variables)
 
     def _fire(self) -> None:
-        now = self._loop.time()
-        for run, due in list(self._due.items()):
-            if due <= now + 0.002:
-                del self._due[run]
-                self._on_due(run)
         self.stop()
-        soonest = min(self._due.values(), default=None)
-        if soonest is not None:
-            self._arm(soonest)
+        now = self._loop.time() + _TOGETHER
+        for run in self._held():
+            if run.over:
+                continue
+            if run.soft_deadline <= now:
+                run.soft_deadline = NEVER
+                self._on_soft_timeout(run)
+            if run.deadline <= now:
+                run.deadline = NEVER
+                self._on_timeout(run)
+            self._expect(min(run.deadline, run.soft_deadline))
 
     def stop(self) -> None:
+        """Watch nothing."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._next = None, float("inf")
+        self._timer, self._next = None, NEVER

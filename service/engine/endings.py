@@ -48,7 +48,7 @@ class Records:
         registration = run.registration
         success = ending.state is JobState.SUCCEEDED
         record: dict[str, Any] = {
-            "t": run.attempt, "f": run.function, "id": run.job_id, "state": ending.state.value, "s": success,
+            "t": run.attempt, "f": run.function, "id": run.job_id, "state": str(ending.state), "s": success,
             "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.claimed.queue,
             "by": run.claimed.token,
         }  # fmt: skip

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
@@ -21,13 +22,14 @@ _RETRY_AFTER: Final = (0.05, 0.2, 0.5, 1.0)
 log = structlog.get_logger("arqade.finish")
 
 
-class Ended(NamedTuple):
-    """An attempt whose end is recorded (or was refused because another owns the job). `at` in ms, Redis's clock."""
+@dataclass(slots=True, eq=False)
+class Ended:
+    """An attempt that has ended, `at` in ms by Redis's clock. Not recorded: not yet, or another owns the job."""
 
     run: Run
     ending: Ending
     at: int
-    recorded: bool
+    recorded: bool = False
 
     @property
     def outcome(self) -> str:
@@ -35,15 +37,11 @@ class Ended(NamedTuple):
         if self.ending is None or not self.recorded:
             return "disowned"
         if self.ending.attempt_state is not None:
-            return self.ending.attempt_state.value
-        return self.ending.state.value if isinstance(self.ending, Finish) else self.ending.phase
+            return str(self.ending.attempt_state)
+        return str(self.ending.state) if isinstance(self.ending, Finish) else self.ending.phase
 
 
 Listener = Callable[[Sequence[Ended]], None]
-
-
-_Pending = tuple[Run, Finish | HandBack, int]
-"""A run, its ending, and when that was."""
 
 
 class Finisher:
@@ -65,16 +63,16 @@ class Finisher:
         self._events_kept = events_kept
         self._loop = asyncio.get_running_loop()
         self._variables = copy_context()  # not those of the attempt whose end comes first
-        self._pending: list[_Pending] = []
+        self._pending: list[Ended] = []
         self._task: asyncio.Task[None] | None = None
 
     def add(self, run: Run, ending: Ending) -> None:
         """Take over an ended attempt; it is written at the end of this turn of the loop."""
-        at = self._clock.now()
+        ended = Ended(run, ending, self._clock.now())
         if ending is None:
-            self._listener((Ended(run, None, at, recorded=False),))
+            self._listener((ended,))
             return
-        self._pending.append((run, ending, at))
+        self._pending.append(ended)
         if self._task is None:
             self._task = self._loop.create_task(self._write(), name="arqade-finish", context=self._variables)
 
@@ -104,32 +102,31 @@ class Finisher:
         try:
             while self._pending:
                 batch = self._pending[:BATCH]
-                ended = await self._record(batch)
+                await self._record(batch)
                 del self._pending[: len(batch)]
-                self._listener(ended)
+                self._listener(batch)
         finally:
             self._task = None
 
-    async def _record(self, batch: list[_Pending]) -> list[Ended]:
-        recorded = [False] * len(batch)
+    async def _record(self, batch: Sequence[Ended]) -> None:
         for name, kind, largest in (("finish", Finish, 2), ("reschedule", HandBack, 7)):
-            written = [(at, self._written(item)) for at, item in enumerate(batch) if type(item[1]) is kind]
+            written = [(item, self._written(item)) for item in batch if type(item.ending) is kind]
             for part in in_parts(written, largest):
                 arguments = list(chain.from_iterable(words for _, words in part))
-                for (at, _), answer in zip(part, await self._call(name, arguments), strict=True):
-                    recorded[at] = answer == 1
-        return [Ended(*item, done) for item, done in zip(batch, recorded, strict=True)]
+                for (item, _), answer in zip(part, await self._call(name, arguments), strict=True):
+                    item.recorded = answer == 1
 
-    def _written(self, item: _Pending) -> tuple[Argument, ...]:
+    def _written(self, item: Ended) -> tuple[Argument, ...]:
         """An ending as its script takes it. One that cannot be written down must not keep back the others."""
-        run, ending, at = item
+        run, ending = item.run, item.ending
         try:
             if isinstance(ending, Finish):
-                return self._records.finish(run, ending, at)
-            return hand_back(run, ending, at)
+                return self._records.finish(run, ending, item.at)
+            if isinstance(ending, HandBack):
+                return hand_back(run, ending, item.at)
         except Exception:
             log.exception("an outcome cannot be written down; its lease will run out", job_id=run.job_id)
-            return ()
+        return ()
 
     async def _call(self, name: str, arguments: list[Argument]) -> list[int]:
         """Insist: the work is done, and a repeated call is answered like the first."""

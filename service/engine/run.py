@@ -45,6 +45,7 @@ UNSERVED_DELAY: Final = 5.0
 _OURS: Final = (None, decode_json)
 _NUMBERS: Final = ("timeout", "max_attempts", "expires_in", "priority", "run_at", "delay")
 _LARGEST: Final = 1e13
+NEVER: Final = float("inf")
 Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
 
 
@@ -65,6 +66,9 @@ class Run:
     registration: Registration | None = None
     max_attempts: int = 1
     timeout: float | None = None
+    deadline: float = NEVER
+    """When its timeout is over, by the loop's clock; `soft_deadline` likewise."""
+    soft_deadline: float = NEVER
     attempt: int = 1
     task: "asyncio.Task[None] | None" = None
     interrupt: Interrupt | None = None
@@ -119,7 +123,7 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
     try:
         # JSON of a team's own form is for the team's deserializer; payloads of ours begin with f.
         if raw.startswith(b"{" if deserializer in _OURS else b'{"f":'):
-            stored = cast("dict[str, Any]", orjson.loads(raw))
+            stored: dict[str, Any] = orjson.loads(raw)
             fields = stored["f"], stored["a"], stored["k"], stored["t"], stored["et"]
             _fill(run, *fields, stored.get("x") or _NO_OPTIONS)
         else:

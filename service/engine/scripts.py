@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError
@@ -14,6 +14,7 @@ from service.engine import keys
 from service.engine.together import Together
 
 Argument = str | bytes | int | float
+_Key = TypeVar("_Key")
 NAMES: Final = (
     "announce",
     "cancel",
@@ -172,13 +173,13 @@ class Scripts:
 
 
 def in_parts(
-    jobs: "Iterable[tuple[int, tuple[Argument, ...]]]", largest: int
-) -> "Iterator[list[tuple[int, tuple[Argument, ...]]]]":
+    jobs: "Iterable[tuple[_Key, tuple[Argument, ...]]]", largest: int
+) -> "Iterator[list[tuple[_Key, tuple[Argument, ...]]]]":
     """Arguments of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
 
     `largest` is the index of the argument, of type bytes, that can be large. Jobs without arguments are left out.
     """
-    part: list[tuple[int, tuple[Argument, ...]]] = []
+    part: list[tuple[_Key, tuple[Argument, ...]]] = []
     size = 0
     for key, words in jobs:
         if not words:
