@@ -2,9 +2,10 @@
 
 import asyncio
 import base64
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 from arq.worker import JobExecutionFailed
@@ -18,6 +19,12 @@ from service.engine.scripts import Argument
 
 RESULT_MAX: Final = 64 * 1024 * 1024
 """Bytes. Redis cuts a link that sends much more, each time it is tried, and no other outcome would get through."""
+_Key = TypeVar("_Key")
+Alike = tuple[str, bytes, bytes]
+"""What jobs that ended alike share: their token, their event without its jobs and its end, and the rest as JSON."""
+Finished = tuple[str, bytes, Alike]
+"""Of one job: its id, its record, and what it shares."""
+HandedBack = tuple[str, str, str, str | int, int, int, str, bytes, str, bytes]
 _EVENT: Final = {state: f"job.{state}" for state in JobState}
 
 
@@ -27,21 +34,22 @@ class Records:
     def __init__(self, serializer: Serializer | None) -> None:
         self._serializer = serializer
 
-    def finish(self, run: Run, ending: Finish, at: int) -> tuple[Argument, ...]:
-        """The arguments of finish.lua for one job."""
+    def finish(self, run: Run, ending: Finish, at: int) -> Finished:
+        """What finish.lua is told of one job."""
         registration = run.registration
         ttl = 86_400.0
         if registration is not None:
             ttl = registration.result_ttl if ending.state is JobState.SUCCEEDED else registration.failed_ttl
         milliseconds = -1 if ttl < 0 else int(ttl * 1000)
         queue = run.claimed.queue
-        return (
-            run.job_id,
-            run.claimed.token,
-            self._record_of(run, ending, at) if milliseconds else b"",
-            _event(ending.state, at, run.function, queue, run.attempt) + _error_part(ending.error),
-            _rest(queue, milliseconds, run.options.get("unique_key", ""), run.noted),
+        unique_key = run.options.get("unique_key", "")
+        alike = _alike(
+            run.claimed.token, ending.state, at, run.function, queue, run.attempt, milliseconds, unique_key, run.noted
         )
+        if ending.error is not None:
+            token, event, rest = alike
+            alike = token, event + _error_part(ending.error), rest
+        return run.job_id, self._record_of(run, ending, at) if milliseconds else b"", alike
 
     def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
         """ARQ's result, with our fields beside. An unserialisable result leaves success a success."""
@@ -94,9 +102,9 @@ class Records:
         return ending.exception if ending.exception is not None else _as_exception(ending)
 
 
-def hand_back(run: Run, ending: HandBack, at: int) -> tuple[Argument, ...]:
+def hand_back(run: Run, ending: HandBack, at: int) -> HandedBack:
     """The arguments of reschedule.lua for one job."""
-    history: bytes = b""
+    history = b""
     kind = ""
     if ending.attempt_state is not None:
         history = orjson.dumps(_history_entry(run, ending, at))
@@ -116,8 +124,17 @@ def hand_back(run: Run, ending: HandBack, at: int) -> tuple[Argument, ...]:
 
 
 @lru_cache(maxsize=64)
-def _event(state: JobState, at: int, function: str, queue: str, attempt: int) -> bytes:
-    """Without its job and its end: the rest is often the same for jobs that end together."""
+def _alike(
+    token: str,
+    state: JobState,
+    at: int,
+    function: str,
+    queue: str,
+    attempt: int,
+    ttl: int,
+    unique_key: str,
+    noted: bool,
+) -> Alike:
     fields = {
         "type": _EVENT[state],
         "at": at,
@@ -125,13 +142,7 @@ def _event(state: JobState, at: int, function: str, queue: str, attempt: int) ->
         "queue": keys.queue_name(queue),
         "attempt": attempt,
     }
-    return orjson.dumps(fields)[:-1]
-
-
-@lru_cache(maxsize=64)
-def _rest(queue: str, ttl_ms: int, unique_key: str, noted: bool) -> bytes:
-    """What is the same for most jobs of a worker."""
-    return orjson.dumps([queue, str(ttl_ms), unique_key, noted])
+    return token, orjson.dumps(fields)[:-1], orjson.dumps([queue, str(ttl), unique_key, noted])
 
 
 def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:
@@ -167,13 +178,34 @@ def _plain_arguments(record: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def said_once(jobs: Iterable[tuple[_Key, Finished]]) -> tuple[list[_Key], list[Argument]]:
+    """The arguments of finish.lua, and whose these are, in their order: what jobs share is said once for them."""
+    groups: dict[Alike, list[tuple[_Key, str, bytes]]] = {}
+    for key, (job_id, record, alike) in jobs:
+        groups.setdefault(alike, []).append((key, job_id, record))
+    order: list[_Key] = []
+    arguments: list[Argument] = []
+    for alike, members in groups.items():
+        arguments += (*alike, len(members))
+        for key, job_id, record in members:
+            order.append(key)
+            arguments += (job_id, record)
+    return order, arguments
+
+
 def without_results(arguments: list[Argument]) -> list[Argument]:
     """Redis is full: the completion is recorded, the result is not."""
     lean = list(arguments)
-    for at in range(2, len(lean), 5):
-        record = lean[at]
-        if isinstance(record, bytes) and record.startswith(b"{"):
-            stored = orjson.loads(record)
-            if stored.get("s"):
-                lean[at] = encode(stored | {"r": None, "result_error": "Redis was full: the result was dropped"})
+    group = 0
+    while group < len(lean):
+        jobs = range(group + 4, group + 4 + 2 * int(lean[group + 3]), 2)
+        for at in jobs:
+            record = lean[at + 1]
+            if isinstance(record, bytes) and record.startswith(b"{"):
+                stored = orjson.loads(record)
+                if stored.get("s"):
+                    lean[at + 1] = encode(
+                        stored | {"r": None, "result_error": "Redis was full: the result was dropped"}
+                    )
+        group = jobs.stop
     return lean

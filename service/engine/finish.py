@@ -5,20 +5,22 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from service.engine.clock import RedisClock
 from service.engine.codec import Serializer
-from service.engine.endings import Records, hand_back, without_results
+from service.engine.endings import Records, hand_back, said_once, without_results
 from service.engine.outcome import Ending, Finish, HandBack
 from service.engine.run import Run
 from service.engine.scripts import Argument, Scripts, in_parts
 
 BATCH: Final = 250
 _RETRY_AFTER: Final = (0.05, 0.2, 0.5, 1.0)
+_Kind = TypeVar("_Kind", Finish, HandBack)
+_Words = TypeVar("_Words")
 log = structlog.get_logger("arqade.finish")
 
 
@@ -109,24 +111,15 @@ class Finisher:
             self._task = None
 
     async def _record(self, batch: Sequence[Ended]) -> None:
-        for name, kind, largest in (("finish", Finish, 2), ("reschedule", HandBack, 7)):
-            written = [(item, self._written(item)) for item in batch if type(item.ending) is kind]
-            for part in in_parts(written, largest):
-                arguments = list(chain.from_iterable(words for _, words in part))
-                for (item, _), answer in zip(part, await self._call(name, arguments), strict=True):
-                    item.recorded = answer == 1
-
-    def _written(self, item: Ended) -> tuple[Argument, ...]:
-        """An ending as its script takes it. One that cannot be written down must not keep back the others."""
-        run, ending = item.run, item.ending
-        try:
-            if isinstance(ending, Finish):
-                return self._records.finish(run, ending, item.at)
-            if isinstance(ending, HandBack):
-                return hand_back(run, ending, item.at)
-        except Exception:
-            log.exception("an outcome cannot be written down; its lease will run out", job_id=run.job_id)
-        return ()
+        """Jobs that are done, then those that go back to their queues."""
+        done = [(item, words) for item in batch if (words := _written(item, Finish, self._records.finish))]
+        for part in in_parts(done, lambda finished: len(finished[1])):
+            ordered, arguments = said_once(part)
+            _note(ordered, await self._call("finish", arguments))
+        back = [(item, words) for item in batch if (words := _written(item, HandBack, hand_back))]
+        for part in in_parts(back, lambda words: len(words[7])):
+            told = await self._call("reschedule", list(chain.from_iterable(words for _, words in part)))
+            _note([item for item, _ in part], told)
 
     async def _call(self, name: str, arguments: list[Argument]) -> list[int]:
         """Insist: the work is done, and a repeated call is answered like the first."""
@@ -140,3 +133,19 @@ class Finisher:
                 log.warning("outcome not recorded yet", script=name, error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(_RETRY_AFTER[min(tries, len(_RETRY_AFTER) - 1)])
                 tries += 1
+
+
+def _written(item: Ended, kind: type[_Kind], write: Callable[[Run, _Kind, int], _Words]) -> _Words | None:
+    """An ending of that kind as its script takes it. One that cannot be written down must not keep back the others."""
+    if not isinstance(item.ending, kind):
+        return None
+    try:
+        return write(item.run, item.ending, item.at)
+    except Exception:
+        log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
+        return None
+
+
+def _note(ended: Sequence[Ended], answers: Sequence[int]) -> None:
+    for item, answer in zip(ended, answers, strict=True):
+        item.recorded = answer == 1

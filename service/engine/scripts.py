@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeVar, cast
@@ -15,6 +15,7 @@ from service.engine.together import Together
 
 Argument = str | bytes | int | float
 _Key = TypeVar("_Key")
+_Words = TypeVar("_Words")
 NAMES: Final = (
     "announce",
     "cancel",
@@ -172,22 +173,18 @@ class Scripts:
             raise
 
 
-def in_parts(
-    jobs: "Iterable[tuple[_Key, tuple[Argument, ...]]]", largest: int
-) -> "Iterator[list[tuple[_Key, tuple[Argument, ...]]]]":
-    """Arguments of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
+def in_parts(jobs: Iterable[tuple[_Key, _Words]], size: Callable[[_Words], int]) -> Iterator[list[tuple[_Key, _Words]]]:
+    """What is said of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
 
-    `largest` is the index of the argument, of type bytes, that can be large. Jobs without arguments are left out.
+    `size`: bytes of what can be large in what is said of one.
     """
-    part: list[tuple[_Key, tuple[Argument, ...]]] = []
-    size = 0
+    part: list[tuple[_Key, _Words]] = []
+    total = 0
     for key, words in jobs:
-        if not words:
-            continue
         part.append((key, words))
-        size += len(cast("bytes", words[largest]))
-        if size > _MOST_AT_ONCE:
+        total += size(words)
+        if total > _MOST_AT_ONCE:
             yield part
-            part, size = [], 0
+            part, total = [], 0
     if part:
         yield part
