@@ -13,7 +13,7 @@ local function read_once(text)
 end
 
 -- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
-local function close(id, lease, queue, record, head, ttl, unique, noted)
+local function close(id, lease, queue, record, head, state, ttl, unique, noted)
   keep_record(id, record, ttl, unique, noted)
   local n = #gone
   gone[n + 1], gone[n + 2], gone[n + 3] = PAYLOAD .. id, lease, COUNT .. id
@@ -21,7 +21,7 @@ local function close(id, lease, queue, record, head, ttl, unique, noted)
   ended_in[queue], ended[#ended + 1] = ended, id
   happened(id, head)
   if following then
-    ids[#ids + 1], states[#states + 1] = id, string.match(head, '^{"type":"job%.(%a+)"') or ''
+    ids[#ids + 1], states[#states + 1] = id, state
     gone[n + 4] = WAITS .. id -- of one that a stock client has aborted while it waited for others
   end
 end
@@ -30,11 +30,12 @@ end
 local function close_alike(at)
   local token, head, queue, ttl, unique, noted = ARGV[at], ARGV[at + 1], read_once(ARGV[at + 2])
   local first, next_group, leases = at + 4, at + 4 + 2 * ARGV[at + 3], {}
+  local state = string.match(head, '^{"type":"job%.(%a+)"') or ''
   for i = first, next_group - 1, 2 do leases[#leases + 1] = LEASE .. ARGV[i] end
   for n, owner in ipairs(redis.call('MGET', unpack(leases))) do
     local id, record = ARGV[first + 2 * n - 2], ARGV[first + 2 * n - 1]
     if owner == token or owns(id, token, queue) then
-      close(id, leases[n], queue, record, head, ttl, unique, noted)
+      close(id, leases[n], queue, record, head, state, ttl, unique, noted)
       if aborting then redis.call('ZREM', ABORT, id) end
       reply[#reply + 1] = 1
     else

@@ -32,8 +32,7 @@ local function is_stock_health(said) return said and string.sub(said, 1, 11) ~= 
 
 local function queue_label(queue) return queue == DEFAULT_QUEUE and 'default' or queue end
 
--- Stock clients choose ids freely; ours need no escape.
-local function quoted(id) return string.find(id, '[^%w_.:-]') and cjson.encode(id) or '"' .. id .. '"' end
+local quoted = cjson.encode -- stock clients choose ids freely
 
 -- What happened to several jobs alike is said once: an event without its job and without its end, and in `jobs` their
 -- ids. `emit` puts these before the others.
