@@ -26,6 +26,7 @@ async def beside(**running: Callable[[], Awaitable[None]]) -> AsyncGenerator[Non
 
 
 async def _keep(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(0)  # what they are beside goes first
     while True:
         try:
             await run()
