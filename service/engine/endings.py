@@ -25,6 +25,7 @@ Alike = tuple[str, bytes, bytes]
 Finished = tuple[str, bytes, Alike]
 """Of one job: its id, its record, and what it shares."""
 HandedBack = tuple[str, str, str, str | int, int, int, str, bytes, str, bytes]
+"""What reschedule.lua is told of one job, in its order."""
 _EVENT: Final = {state: f"job.{state}" for state in JobState}
 
 
@@ -103,7 +104,7 @@ class Records:
 
 
 def hand_back(run: Run, ending: HandBack, at: int) -> HandedBack:
-    """The arguments of reschedule.lua for one job."""
+    """What reschedule.lua is told of one job."""
     history = b""
     kind = ""
     if ending.attempt_state is not None:
