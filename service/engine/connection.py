@@ -138,13 +138,17 @@ class AddressSettings(ArqRedisSettings):
         return f"AddressSettings({self.address!r})"
 
 
-async def set_timeout(pool: ArqRedis, seconds: float = SOCKET_TIMEOUT) -> None:
-    """Give a pool that ARQ opened the timeout that ARQ leaves out: a link that went silent would hold it for ever."""
+async def fit_out(pool: ArqRedis, seconds: float = SOCKET_TIMEOUT) -> None:
+    """Give a pool that ARQ opened what ours have: our links, and the timeout that ARQ leaves out.
+
+    Without it, a link that went silent would hold it for ever. Sentinel's links stay as they are.
+    """
     connections = cast("Any", pool.connection_pool)
+    connections.connection_class = LINKS.get(connections.connection_class, connections.connection_class)
     if connections.connection_kwargs.get("socket_timeout") is None:
         connections.connection_kwargs["socket_timeout"] = seconds
-        await connections.disconnect()
-        connections.reset()
+    await connections.disconnect()
+    connections.reset()
 
 
 def blocking_twin(pool: ArqRedis) -> "redis.Redis":

@@ -15,7 +15,7 @@ import uvloop
 from arq.connections import ArqRedis, create_pool
 
 from service.engine import keys
-from service.engine.connection import AddressSettings, set_timeout
+from service.engine.connection import AddressSettings, fit_out
 from service.engine.executors import JOBS_PER_CHILD, Executors
 from service.engine.executors.threads import DaemonThreads
 from service.engine.finish import Ended
@@ -92,7 +92,7 @@ async def open_pool(worker: "Worker") -> ArqRedis:
         default_queue_name=worker.queue_name,
         expires_extra_ms=worker.expires_extra_ms,
     )
-    await set_timeout(pool)
+    await fit_out(pool)
     return pool
 
 

@@ -147,7 +147,7 @@ async def test_a_worker_outlives_its_links_and_its_running_jobs_go_on(stage: Sta
 
 
 async def test_a_link_that_went_silent_is_given_up_with_plain_arq_settings_too(redis_url: str, proxy: Proxy) -> None:
-    """Row 5: a team that only swaps the class. Seen to fail before `set_timeout`: ARQ's own pool waits for ever."""
+    """Row 5: a team that only swaps the class. Seen to fail before `fit_out`: ARQ's own pool waits for ever."""
     settings = RedisSettings(host="127.0.0.1", port=int(proxy.url.rsplit(":", 1)[1].split("/")[0]))
     worker = Worker(
         [stock_func(stock_greet, name="greet")], redis_settings=settings, handle_signals=False, poll_delay=0.05
