@@ -63,6 +63,11 @@ class Claimer:
         self._asked_at = 0.0
         self._number = time.monotonic_ns()  # never the same again, also when its worker runs a second time
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether a claim was sent of which nothing is known: it may have taken jobs."""
+        return self._asked_at > 0
+
     async def claim(self, queues: Sequence[tuple[str, int]], room: int) -> Claim:
         """Take up to `room` jobs; `queues` are sorted sets in the order to serve them, each with its own most.
 

@@ -21,6 +21,7 @@ from service.engine.wake import Wake
 _BATCH: Final = 200
 _READY_FOR: Final = 1.0
 _BACKOFF: Final = (0.1, 0.2, 0.5, 1.0)
+_FAREWELL: Final = 5.0
 log = structlog.get_logger("arqade.worker")
 
 
@@ -37,6 +38,7 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
+        self._cancelled = _cancellations()
         self._failures = 0
         self._answered_at = 0.0
         self._again = False
@@ -45,7 +47,7 @@ class Serving:
     async def serve(self, done: Callable[[], bool], limit: Callable[[], int]) -> None:
         """Claim and start jobs until `done()`. `limit` says how many more may be claimed at all."""
         async with beside(followers=self.followers.run):
-            while not done():
+            while not self._is_over(done):
                 self._ask(limit)
                 claim = await self._answer()
                 backlog = claim is not None and claim.is_full
@@ -54,7 +56,7 @@ class Serving:
                     await asyncio.sleep(0)  # its request leaves now
                 if claim is not None:
                     await self._start(claim)
-                if not backlog and not done():
+                if not backlog and not self._is_over(done):
                     self.attempts.wake_when_free = claim is None or claim.asked == 0
                     await self.wake.wait(self.plan.poll)
                     self.attempts.hand_back_ready(_READY_FOR)
@@ -62,6 +64,16 @@ class Serving:
         last = await self._answer()
         if last is not None:
             await self._start(last)
+
+    def _is_over(self, done: Callable[[], bool]) -> bool:
+        """Raises CancelledError when the task was cancelled while it served, and a call has kept that to itself.
+
+        On Python 3.11 each write to redis-py's own connections may, which a pool that is given has: `asyncio.wait_for`
+        prefers a result that is there to a cancellation (CPython's gh-86296, mended in 3.12).
+        """
+        if _cancellations() > self._cancelled:
+            raise asyncio.CancelledError
+        return done()
 
     def _ask(self, limit: Callable[[], int]) -> None:
         """Send a claim for what there is room for, if none is under way."""
@@ -94,13 +106,16 @@ class Serving:
             return None
         await asyncio.wait({self._request})
         request, self._request = self._request, None
+        if request.cancelled():  # as all tasks are when an event loop ends
+            return None
         try:
             claim = request.result()
         except (RedisError, OSError) as error:
             self._failures += 1
             text = f"{type(error).__name__}: {error}"
             log.warning("claim failed, trying again", error=text, failures=self._failures)
-            await asyncio.sleep(_BACKOFF[min(self._failures, len(_BACKOFF)) - 1])
+            if self.claiming:
+                await asyncio.sleep(_BACKOFF[min(self._failures, len(_BACKOFF)) - 1])
             return None
         self._failures = 0
         self._answered_at = time.monotonic()
@@ -151,7 +166,26 @@ class Serving:
     async def stop(self) -> None:
         """Claim no more, hand back what still runs, and write everything down."""
         self.claiming = False
-        await self._answer()
+        await self._last_answer()
         await self.attempts.stop()
         await self._lane.close()
         self.wake.cancel()
+
+    async def _last_answer(self) -> None:
+        """What was claimed is to be handed back, also where the reply was lost. Not for long: Redis may be silent."""
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await self._answer()
+                if self._claimer.unanswered:  # asked again for nothing new, it tells what it had taken
+                    self._request = asyncio.get_running_loop().create_task(self._claim(0), name="arqade-claim")
+                    await self._answer()
+        except TimeoutError:
+            log.warning("Redis does not answer; what a last claim took waits for its lease to end")
+        if self._request is not None:
+            self._request.cancel()
+            await self._answer()
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0

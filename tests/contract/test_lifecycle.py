@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -117,6 +118,45 @@ async def test_cancelling_its_task_hands_back_too(stage: Stage, parties: Parties
     assert (await engine.get(job_.job_id)).released == 1
     await worker.close()
     await parties.our_worker(slow.function, burst=True, **JSON).async_run()
+
+
+async def test_what_a_start_up_hook_leaves_behind_does_not_stop_the_worker(
+    parties: Parties, pickling: ArqRedis
+) -> None:
+    """A library that cancels its own task for a timeout, and forgets to say that this is over."""
+
+    async def cancels_itself(_: Ctx) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+    job_ = await enqueued(pickling, "quick")
+    async with working(parties.our_worker(quick, on_startup=cancels_itself)):
+        assert await result_of(job_) == "done"
+
+
+async def test_a_cancellation_that_a_call_keeps_to_itself_stops_the_worker_too(parties: Parties) -> None:
+    """As a write to redis-py's own connections may, on Python 3.11. Seen to fail: the burst went on for ever."""
+    called = asyncio.Event()
+
+    async def hides_it(_: str) -> int:
+        called.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return 1
+
+    async def hide(ctx: Ctx) -> None:
+        ctx["redis"].zcard = hides_it
+
+    worker = parties.our_worker(quick, burst=True, on_startup=hide)
+    running = asyncio.create_task(worker.async_run())
+    await called.wait()
+    running.cancel()
+    ended, _ = await asyncio.wait({running}, timeout=10)
+    assert ended == {running}
+    await worker.close()
 
 
 async def test_on_stop_hears_the_signal(parties: Parties) -> None:

@@ -5,9 +5,13 @@ from functools import partial
 from typing import Any, Final
 
 import pytest
-from arq.connections import RedisSettings
+from arq.connections import RedisSettings, create_pool
+from redis.exceptions import RedisError
 
-from service.engine import Context, JobState, RedisAddress, Unavailable, Worker, job
+from service.engine import Context, JobState, RedisAddress, Unavailable, Worker, job, keys, serving
+from service.engine.claim import Claimer
+from service.engine.clock import RedisClock
+from service.engine.scripts import Scripts
 from tests.faults.proxy import Do, Proxy
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.stage import Stage, ask, done, eventually
@@ -67,6 +71,10 @@ async def test_stock_arq_says_exists_when_the_enqueue_was_lost(redis_url: str, p
         assert await inspector.exists("arq:job:4711") == (1 if cut is Do.CUT_AFTER else 0)
 
 
+def claims_under_way() -> list[asyncio.Task[Any]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "arqade-claim"]
+
+
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_claim_whose_reply_was_lost_is_answered_again(stage: Stage, proxy: Proxy, cut: Do) -> None:
     """Row 2. Seen to fail without `repeat_last` in claim.lua: the job waits for its lease to end."""
@@ -77,6 +85,84 @@ async def test_a_claim_whose_reply_was_lost_is_answered_again(stage: Stage, prox
     async with stage.working(greet, lease=60):
         finished = await done(engine, made)
     assert (rule.hits, finished.state, finished.lost, finished.attempt) == (1, JobState.SUCCEEDED, 0, 1)
+
+
+async def test_a_claim_that_is_repeated_in_another_order_of_queues_tells_where_its_jobs_are(
+    stage: Stage, proxy: Proxy
+) -> None:
+    """Row 2. By weights, each call has its own order. Seen to fail when the first one's was taken for the second's:
+    jobs that had succeeded came again from where they stood, and failed for want of a payload.
+    """
+    here, there = keys.queue("here"), keys.queue("there")
+    engine = await stage.engine(greet)
+    made = await engine.enqueue(ask("greet", queue="here"))
+    pool = RedisAddress(url=proxy.url).open_pool()
+    scripts = Scripts(pool)
+    await scripts.detect()
+    await scripts.load("claim")
+    claimer = Claimer(scripts, "wrk_1", RedisClock(), lease=60, events_kept=1000)
+    proxy.on("claim", Do.CUT_AFTER)
+    with pytest.raises(RedisError):
+        await claimer.claim([(here, 5), (there, 5)], 5)
+    again = await claimer.claim([(there, 5), (here, 5)], 5)
+    await pool.aclose()
+    assert [(claimed.job_id, claimed.queue) for claimed in again.jobs] == [(made.id, here)]
+
+
+async def test_a_claim_without_an_answer_is_handed_back_when_the_event_loop_ends(
+    stage: Stage, proxy: Proxy, inspector: Any
+) -> None:
+    """Row 2. `asyncio.run` cancels all tasks. Seen to fail when a cancelled claim broke off the worker's stopping, and
+    when nobody asked what it had taken.
+    """
+    engine = await stage.engine(greet)
+    for _ in range(3):
+        await engine.enqueue(ask("greet"))
+    stage.address = RedisAddress(url=proxy.url)
+    held = proxy.on("claim", Do.HOLD_REPLY)
+    worker = stage.make_worker(greet, lease=60, job_completion_wait=0)
+    running = asyncio.create_task(worker.async_run())
+    await held.hit.wait()
+    await eventually(lambda: len(inspector.keys(keys.lease("*"))), lambda leases: leases == 3)
+    under_way = claims_under_way()
+    for task in (running, *under_way):
+        task.cancel()
+    await asyncio.wait({running}, timeout=20)
+    await worker.close()
+    assert (len(under_way), inspector.keys(keys.lease("*"))) == (1, [])
+
+
+async def test_a_cancelled_worker_does_not_wait_for_ever_on_a_link_that_went_silent(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 5: over a pool that it was given, which has no timeout. Seen to fail: `stop` waited for the last claim."""
+    monkeypatch.setattr(serving, "_FAREWELL", 0.3)
+    pool = await create_pool(RedisSettings(host="127.0.0.1", port=int(proxy.url.rsplit(":", 1)[1].split("/")[0])))
+    worker = Worker([stock_func(stock_greet, name="greet")], redis_pool=pool, handle_signals=False, poll_delay=0.05)
+    running = asyncio.create_task(worker.async_run())
+    await eventually(lambda: proxy.having_sent("SUBSCRIBE"), bool)  # it has begun to serve
+    assert proxy.freeze() >= 1
+    await eventually(claims_under_way, bool)
+    running.cancel()
+    ended, _ = await asyncio.wait({running}, timeout=30)
+    assert ended == {running}
+    await worker.close()
+
+
+async def test_an_outcome_that_leaves_no_record_counts_once_though_its_reply_was_lost(
+    stage: Stage, proxy: Proxy
+) -> None:
+    """Row 3, with `result_ttl=0`. Seen to fail: the repeated call was refused as another's, and counted nothing."""
+
+    @job(result_ttl=0)
+    async def silent() -> None: ...
+
+    engine = await stage.engine(silent)
+    await engine.enqueue(ask("silent"))
+    stage.address = RedisAddress(url=proxy.url)
+    rule = proxy.on("finish", Do.CUT_AFTER)
+    async with stage.working(silent, lease=60) as worker:
+        await eventually(lambda: (rule.hits, worker.jobs_complete), lambda seen: seen == (1, 1))
 
 
 async def test_a_claim_that_is_answered_too_late_starts_nothing(stage: Stage, proxy: Proxy) -> None:

@@ -35,6 +35,8 @@ end
 -- When a job was due is not known any more: its place says when it was claimed.
 local function repeat_last(last)
   at = last.at
+  local index_of = {} -- their order may be another one now
+  for index = 3, #KEYS do index_of[KEYS[index]] = index - 3 end
   for _, from in ipairs(last.queues) do
     for _, id in ipairs(from.ids) do
       local token = redis.call('GET', LEASE .. id) or ''
@@ -42,7 +44,7 @@ local function repeat_last(last)
       if attempt and string.sub(token, 1, #worker) == worker then
         local score = redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(at)
         local noted = redis.call('EXISTS', NOTES .. id) == 1
-        add(id, score, past_of(tonumber(attempt), tonumber(lost), noted), redis.call('GET', PAYLOAD .. id), from.index)
+        add(id, score, past_of(tonumber(attempt), tonumber(lost), noted), redis.call('GET', PAYLOAD .. id), index_of[from.queue])
       end
     end
   end
@@ -79,7 +81,7 @@ local function hand_over(taken, queue, index)
   redis.call('ZADD', queue, 'XX', unpack(taken.places))
   local payloads = redis.call('MGET', unpack(taken.payload_keys))
   tell_losses(taken, payloads, queue)
-  claimed[#claimed + 1] = {index = index, ids = taken.ids}
+  claimed[#claimed + 1] = {queue = queue, ids = taken.ids}
   local began = '{"type":"job.started","at":' .. now_text .. ',"queue":"' .. queue_label(queue)
     .. '","worker_id":"' .. worker .. '","function":"'
   local head, head_fn, head_attempt = '', nil, nil -- one is often as the one before

@@ -37,9 +37,10 @@ local function close_alike(at)
     if owner == token or owns(id, token, queue) then
       close(id, leases[n], queue, record, head, state, ttl, unique, noted)
       if aborting then redis.call('ZREM', ABORT, id) end
+      if ttl == '0' then redis.call('SET', DELETED .. id, token, 'PX', 60000) end
       reply[#reply + 1] = 1
     else
-      local known = redis.call('GET', RESULT .. id)
+      local known = redis.call('GET', (ttl == '0' and DELETED or RESULT) .. id)
       reply[#reply + 1] = known and string.find(known, token, 1, true) and 1 or 0
     end
   end
