@@ -33,7 +33,8 @@ from service.engine.wake import Wake
 
 _BUSY_DELAY: Final = 0.5
 _BEGUN_AT_ONCE: Final = 25
-_FAREWELL: Final = 5.0
+FAREWELL: Final = 5.0
+"""Seconds that a worker which stops waits for Redis: for what it has claimed, and for what it has to write."""
 log = structlog.get_logger("arqade.worker")
 
 
@@ -278,7 +279,7 @@ class Attempts:
             await asyncio.wait(left, timeout=1.0)
         for job_id in self.slots.tasks:
             log.warning("job ignores its cancellation; its lease will run out", job_id=job_id)
-        await self._finisher.drain(_FAREWELL)
+        await self._finisher.drain(FAREWELL)
         await self._lane.close()
         await self._contexts.close()
         self._after_hooks.give_up()

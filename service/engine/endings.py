@@ -44,12 +44,10 @@ class Records:
         milliseconds = -1 if ttl < 0 else int(ttl * 1000)
         queue = run.claimed.queue
         unique_key = run.options.get("unique_key", "")
-        alike = _alike(
-            run.claimed.token, ending.state, at, run.function, queue, run.attempt, milliseconds, unique_key, run.noted
+        event, rest = _shared(
+            ending.state, at, run.function, queue, run.attempt, milliseconds, unique_key, noted=run.noted
         )
-        if ending.error is not None:
-            token, event, rest = alike
-            alike = token, event + _error_part(ending.error), rest
+        alike = run.claimed.token, event + _error_part(ending.error), rest
         return run.job_id, self._record_of(run, ending, at) if milliseconds else b"", alike
 
     def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
@@ -125,17 +123,10 @@ def hand_back(run: Run, ending: HandBack, at: int) -> HandedBack:
 
 
 @lru_cache(maxsize=64)
-def _alike(
-    token: str,
-    state: JobState,
-    at: int,
-    function: str,
-    queue: str,
-    attempt: int,
-    ttl: int,
-    unique_key: str,
-    noted: bool,
-) -> Alike:
+def _shared(
+    state: JobState, at: int, function: str, queue: str, attempt: int, ttl: int, unique_key: str, *, noted: bool
+) -> tuple[bytes, bytes]:
+    """An event without its jobs and its end, and the rest: often the same for jobs that end together."""
     fields = {
         "type": _EVENT[state],
         "at": at,
@@ -143,7 +134,7 @@ def _alike(
         "queue": keys.queue_name(queue),
         "attempt": attempt,
     }
-    return token, orjson.dumps(fields)[:-1], orjson.dumps([queue, str(ttl), unique_key, noted])
+    return orjson.dumps(fields)[:-1], orjson.dumps([queue, str(ttl), unique_key, noted])
 
 
 def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:

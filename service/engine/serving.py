@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from service.engine.attempts import Attempts
+from service.engine.attempts import FAREWELL, Attempts
 from service.engine.beside import beside
 from service.engine.claim import Claim, Claimer
 from service.engine.clock import RedisClock
@@ -21,7 +21,6 @@ from service.engine.wake import Wake
 _BATCH: Final = 200
 _READY_FOR: Final = 1.0
 _BACKOFF: Final = (0.1, 0.2, 0.5, 1.0)
-_FAREWELL: Final = 5.0
 log = structlog.get_logger("arqade.worker")
 
 
@@ -38,7 +37,7 @@ class Serving:
         self.found_nothing = False
         self._lane = scripts.lane()
         self._claimer = Claimer(self._lane, plan.worker_id, self.clock, lease=plan.lease, events_kept=plan.events_kept)
-        self._cancelled = _cancellations()
+        self._cancellations_before = _cancellations()
         self._failures = 0
         self._answered_at = 0.0
         self._again = False
@@ -71,7 +70,7 @@ class Serving:
         On Python 3.11 each write to redis-py's own connections may, which a pool that is given has: `asyncio.wait_for`
         prefers a result that is there to a cancellation (CPython's gh-86296, mended in 3.12).
         """
-        if _cancellations() > self._cancelled:
+        if _cancellations() > self._cancellations_before:
             raise asyncio.CancelledError
         return done()
 
@@ -174,7 +173,7 @@ class Serving:
     async def _last_answer(self) -> None:
         """What was claimed is to be handed back, also where the reply was lost. Not for long: Redis may be silent."""
         try:
-            async with asyncio.timeout(_FAREWELL):
+            async with asyncio.timeout(FAREWELL):
                 await self._answer()
                 if self._claimer.unanswered:  # asked again for nothing new, it tells what it had taken
                     self._request = asyncio.get_running_loop().create_task(self._claim(0), name="arqade-claim")

@@ -15,6 +15,7 @@ from tests.faults.proxy import Do, Proxy
 from tests.stage import Stage, ask
 
 QUEUE = keys.queue("default")
+Orders = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 @job()
@@ -33,17 +34,20 @@ async def engine(stage: Stage) -> Engine:
     return await stage.engine(work)
 
 
-async def claimed_twice(proxy: Proxy, clock: RedisClock, room: int, pause: float = 0.0) -> Claim:
-    """The answer to the second asking."""
+async def claimed_twice(
+    proxy: Proxy, clock: RedisClock, room: int, pause: float = 0.0, orders: Orders = ((QUEUE,), (QUEUE,))
+) -> Claim:
+    """The answer to the second asking. `orders`: the queues, as each asking has them."""
     redis: Any = RedisAddress(url=proxy.url).open_pool()
     scripts = Scripts(redis)
     await scripts.load("claim")
     claimer = Claimer(scripts, "wrk_unlucky", clock, lease=60, events_kept=100)
     proxy.on("claim", Do.CUT_AFTER)
+    first, second = ([(queue, room) for queue in order] for order in orders)
     with pytest.raises(RedisConnectionError):
-        await claimer.claim([(QUEUE, room)], room)
+        await claimer.claim(first, room)
     await asyncio.sleep(pause)
-    claim = await claimer.claim([(QUEUE, room)], room)
+    claim = await claimer.claim(second, room)
     await redis.aclose(close_connection_pool=True)
     return claim
 
@@ -68,3 +72,13 @@ async def test_what_was_noted_of_its_jobs_is_known_again(redis: Any, engine: Eng
     claim = await claimed_twice(proxy, RedisClock(), 2)
     assert {one.job_id: one.noted for one in claim.jobs} == {made[0].id: True, made[1].id: False}
     assert [one.attempt for one in claim.jobs] == [1, 1]
+
+
+async def test_its_jobs_are_where_they_were_also_in_another_order_of_queues(engine: Engine, proxy: Proxy) -> None:
+    """By weights, each asking has its own. Seen to fail when the first one's was taken for the second's: jobs that had
+    succeeded came again from where they stood, and failed for want of a payload.
+    """
+    made = await engine.enqueue(ask("work"))
+    other = keys.queue("other")
+    claim = await claimed_twice(proxy, RedisClock(), 5, orders=((QUEUE, other), (other, QUEUE)))
+    assert [(one.job_id, one.queue) for one in claim.jobs] == [(made.id, QUEUE)]

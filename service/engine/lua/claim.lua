@@ -1,8 +1,9 @@
 -- Take due jobs: lease each to this worker and move it out of the due window until the lease ends.
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
--- Returns {time now, time of the claim, ms until the next job is due or -1, how many more are due where all that were asked
---   for were there, ids asked to abort, jobs: id, payload, score, rest …}. The rest is [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
+-- Returns {time now, time of the claim, ms until the next job is due or -1, how many more are due where all that were
+--   asked for were there, ids asked to abort, jobs: id, payload, score, rest …}. The rest is
+--   [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
 --   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
 local now, lease, worker = clock(), ARGV[2], ARGV[1]
@@ -12,7 +13,7 @@ local by_now = now_text .. '.9' -- whatever the fraction of a place says
 local jobs, values, claimed = {}, 0, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
 
--- What is known of a job's past; most have none. To write a number as text takes longer than a command.
+-- What its past says of a job: which attempt this is, how often it was lost, and so its token. Most have none.
 local NEW = {attempt = 1, lost = 0, token = worker .. '|' .. now_text .. '|1|0'}
 local function past_of(attempt, lost, noted, expired)
   local token = worker .. '|' .. now_text .. '|' .. attempt .. '|' .. lost

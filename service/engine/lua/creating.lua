@@ -182,8 +182,7 @@ local function create(id, queue, body, when, options, ttl)
     return
   end
   local due = due_at(when, now)
-  local score = due == now and not options.priority and now_text or place(due, due <= now and options.priority or 0)
-  stand(id, queue, score)
+  stand(id, queue, place(due, due <= now and options.priority or 0))
   if due > now and options.priority then redis.call('ZADD', RISING .. queue, due, options.priority .. id) end
   due_by_queue[queue] = math.min(due_by_queue[queue] or due, due)
 end

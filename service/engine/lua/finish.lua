@@ -13,42 +13,48 @@ local function read_once(text)
 end
 
 -- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
-local function close(id, lease, queue, record, head, state, ttl, unique, noted)
-  keep_record(id, record, ttl, unique, noted)
+local function close(id, lease, record, group)
+  local queue = group.queue
+  keep_record(id, record, group.ttl, group.unique, group.noted, group.token)
   local n = #gone
   gone[n + 1], gone[n + 2], gone[n + 3] = PAYLOAD .. id, lease, COUNT .. id
   local ended = ended_in[queue] or {}
   ended_in[queue], ended[#ended + 1] = ended, id
-  happened(id, head)
+  happened(id, group.head)
   if following then
-    ids[#ids + 1], states[#states + 1] = id, state
+    ids[#ids + 1], states[#states + 1] = id, group.state
     gone[n + 4] = WAITS .. id -- of one that a stock client has aborted while it waited for others
   end
+  if aborting then redis.call('ZREM', ABORT, id) end
+end
+
+local function group_at(at)
+  local queue, ttl, unique, noted = read_once(ARGV[at + 2])
+  local head = ARGV[at + 1]
+  local state = string.match(head, '^{"type":"job%.(%a+)"') or ''
+  return {token = ARGV[at], head = head, state = state, queue = queue, ttl = ttl, unique = unique, noted = noted}
 end
 
 -- Those of one group. Returns where the next one begins.
-local function close_alike(at)
-  local token, head, queue, ttl, unique, noted = ARGV[at], ARGV[at + 1], read_once(ARGV[at + 2])
-  local first, next_group, leases = at + 4, at + 4 + 2 * ARGV[at + 3], {}
-  local state = string.match(head, '^{"type":"job%.(%a+)"') or ''
+local function close_group(at)
+  local group, first, leases = group_at(at), at + 4, {}
+  local next_group = first + 2 * ARGV[at + 3]
   for i = first, next_group - 1, 2 do leases[#leases + 1] = LEASE .. ARGV[i] end
   for n, owner in ipairs(redis.call('MGET', unpack(leases))) do
     local id, record = ARGV[first + 2 * n - 2], ARGV[first + 2 * n - 1]
-    if owner == token or owns(id, token, queue) then
-      close(id, leases[n], queue, record, head, state, ttl, unique, noted)
-      if aborting then redis.call('ZREM', ABORT, id) end
-      if ttl == '0' then redis.call('SET', DELETED .. id, token, 'PX', 60000) end
+    if owner == group.token or owns(id, group.token, group.queue) then
+      close(id, leases[n], record, group)
       reply[#reply + 1] = 1
     else
-      local known = redis.call('GET', (ttl == '0' and DELETED or RESULT) .. id)
-      reply[#reply + 1] = known and string.find(known, token, 1, true) and 1 or 0
+      local known = redis.call('GET', (group.ttl == '0' and DELETED or RESULT) .. id)
+      reply[#reply + 1] = known and string.find(known, group.token, 1, true) and 1 or 0
     end
   end
   return next_group
 end
 
 local at = 2
-while at <= #ARGV do at = close_alike(at) end
+while at <= #ARGV do at = close_group(at) end
 
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
 for queue, ended in pairs(ended_in) do redis.call('ZREM', queue, unpack(ended)) end

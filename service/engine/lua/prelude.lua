@@ -9,7 +9,13 @@ local SCHEDULE, FIRES = '{SCHEDULE}', '{FIRES}'
 local FOLLOWED, FOLLOWERS, WAITS, ENDED, HELD = '{FOLLOWED}', '{FOLLOWERS}', '{WAITS}', '{ENDED}', {HELD}
 local DEFAULT_QUEUE, PRIORITY_STEP, HISTORY_MAX = '{DEFAULT_QUEUE}', {PRIORITY_STEP}, 65536
 
-local function int(number) return string.format('%.0f', number) end
+-- A number as text, made once: in Lua that takes longer than most commands, and many jobs of a call share their times.
+local texts = {}
+local function int(number)
+  local text = texts[number] or string.format('%.0f', number)
+  if number == number then texts[number] = text end
+  return text
+end
 
 local function clock()
   local time = redis.call('TIME')
@@ -179,11 +185,12 @@ local function state_in_record(id)
   return stored.state or stored.s and 'succeeded' or 'failed', #record
 end
 
--- Keep a job's record, its notes and its log for the same time, and let go of its unique key.
-local function keep_record(id, record, ttl, unique, noted)
+-- Keep a job's record, its notes and its log for the same time, and let go of its unique key. Without a record, what is
+-- known for a minute is that it ended, and by whose `token`, if by an attempt.
+local function keep_record(id, record, ttl, unique, noted, token)
   if ttl == '-1' then redis.call('SET', RESULT .. id, record)
   elseif ttl ~= '0' then redis.call('SET', RESULT .. id, record, 'PX', ttl)
-  else redis.call('SET', DELETED .. id, 1, 'PX', 60000) end -- an enqueue whose reply was lost must not make it again
+  else redis.call('SET', DELETED .. id, token or 1, 'PX', 60000) end -- an enqueue whose reply was lost must not make it again
   if noted then
     for _, key in ipairs({NOTES .. id, LOGS .. id}) do
       if ttl == '0' then redis.call('DEL', key)
