@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from service.engine.after_hooks import AfterHooks
 from service.engine.ahead import Ahead
 from service.engine.child_queue import ChildQueue
-from service.engine.claim import Claimed
 from service.engine.clock import RedisClock
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
@@ -66,11 +65,9 @@ class Attempts:
         self._after_hooks = AfterHooks(plan.hooks)
         self.unserved = UnservedJobs()
 
-    def take(self, jobs: Sequence[Claimed], asked_at: float) -> None:
-        """They are this worker's: to begin, or to hand back. Their claim was sent at `asked_at`."""
-        now = self._clock.now()
-        for claimed in jobs:
-            run = Run(claimed, claimed.job_id, now, asked_at, noted=claimed.noted)
+    def take(self, jobs: Sequence[Run]) -> None:
+        """They are this worker's: to begin, or to hand back."""
+        for run in jobs:
             self.slots.hold(run)
             if not run.suspect:
                 self.ahead.add(run)
@@ -183,7 +180,7 @@ class Attempts:
 
     async def _is_lost(self, run: Run) -> bool:
         """Whether this process stood still for so long, between claim and start, that another may have the job."""
-        arguments: list[Argument] = [int(self.plan.lease * 1000), run.job_id, run.claimed.token, run.claimed.queue]
+        arguments: list[Argument] = [int(self.plan.lease * 1000), run.job_id, run.lease.token, run.lease.queue]
         try:
             return len(cast("list[Any]", await self._scripts.call("renew", (), arguments))) > 1
         except (RedisError, OSError):

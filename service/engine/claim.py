@@ -1,46 +1,32 @@
 """Take due jobs, many at a time, each under a lease."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from itertools import chain
+from typing import Any, cast
 
 import orjson
 
 from service.engine import keys
 from service.engine.clock import RedisClock
+from service.engine.run import Lease, Run
 from service.engine.scripts import Argument, Scripts
 
-_FIELDS = 4
-_USUAL = 1, 0, 0, 0, 0
+_PARTS = 5
 _RENEWED_AT_ONCE = 500
-
-
-class Claimed(NamedTuple):
-    """One leased job, as claim.lua hands it over. `queue` is its sorted set."""
-
-    job_id: str
-    token: str
-    payload: bytes
-    attempt: int
-    score: float
-    lost: int
-    aborted: bool
-    noted: bool
-    queue: str
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """The answer to a claim of `asked` jobs: jobs, seconds until the next is due (None: none is), ids to abort.
 
-    `asked_at`: when it was first sent, by this machine's monotonic clock; no lease began before. `left`: how many more
-    are due in the queues that held as many as were asked for.
+    `left`: how many more are due in the queues that held as many as were asked for.
     """
 
     asked: int
-    asked_at: float
-    jobs: tuple[Claimed, ...]
+    jobs: tuple[Run, ...]
     next_due: float | None
     left: int
     aborts: tuple[str, ...]
@@ -83,18 +69,14 @@ class Claimer:
             room,
             *(most for _, most in queues),
         ]
-        reply = cast(
-            "tuple[int, int, int, int, list[bytes], list[bytes]]",
-            await self._scripts.call("claim", (keys.PAUSED, keys.last_claim(self._worker_id), *names), arguments),
-        )
+        reply = await self._scripts.call("claim", (keys.PAUSED, keys.last_claim(self._worker_id), *names), arguments)
         self._number += 1
         asked_at, self._asked_at = self._asked_at, 0.0
-        now, at, next_due, left, aborts, flat = reply
+        now, at, next_due, left, aborts, *taken = cast("list[Any]", reply)
         self._clock.set(now)
         return Claim(
             room,
-            asked_at,
-            tuple(self._claimed(flat, names, at)),
+            tuple(self._runs(taken, names, at, (now, asked_at))),
             next_due / 1000 if next_due >= 0 else None,
             left,
             tuple(_text(identifier) for identifier in aborts),
@@ -113,16 +95,28 @@ class Claimer:
         """Bring waiting jobs that a stock client aborted to the head, forget aborts without a job."""
         await self._scripts.call("sweep_aborts", (), list(job_ids))
 
-    def _claimed(self, flat: list[bytes], names: Sequence[str], at: int) -> Iterator[Claimed]:
+    def _runs(self, taken: list[Any], names: tuple[str, ...], at: int, when: tuple[int, float]) -> Iterator[Run]:
+        """As claim.lua hands them over. `when`: what a run is told of this claim, by both clocks."""
         head = f"{self._worker_id}|{at}|"
-        for job_id, payload, score, rest in zip(*[iter(flat)] * _FIELDS, strict=True):
-            attempt, lost, aborted, noted, index = orjson.loads(rest) if rest else _USUAL
-            token = f"{head}{attempt}|{lost}"
-            yield Claimed(
-                _text(job_id), token, payload, attempt, float(score), lost, aborted == 1, noted == 1, names[index]
-            )
+        for index, ids, scores, payloads, unusual in zip(*[iter(taken)] * _PARTS, strict=True):
+            queue = names[cast("int", index)]
+            leases = [Lease(f"{head}1|0", queue)] * len(payloads)
+            for place, (attempt, lost, aborted, noted) in orjson.loads(unusual).items():
+                token = f"{head}{attempt}|{lost}"
+                leases[int(place) - 1] = Lease(token, queue, attempt, lost, aborted == 1, noted == 1)
+            for job_id, payload, score, lease in zip(_texts(ids), payloads, scores.split(), leases, strict=True):
+                yield Run(job_id, payload, float(score), lease, *when, noted=lease.noted)
 
 
 def _text(job_id: bytes) -> str:
     """Ids are text. One that is not names no job of ours: its lease runs out, and it does not end the worker."""
     return job_id.decode(errors="backslashreplace")
+
+
+def _texts(ids: bytes) -> Iterator[str]:
+    """From JSON in lists of some each."""
+    try:
+        return chain.from_iterable(orjson.loads(ids))
+    except ValueError:
+        raw = chain.from_iterable(json.loads(ids.decode(errors="surrogateescape")))
+        return (_text(one.encode(errors="surrogateescape")) for one in raw)

@@ -42,12 +42,12 @@ class Records:
         if registration is not None:
             ttl = registration.result_ttl if ending.state is JobState.SUCCEEDED else registration.failed_ttl
         milliseconds = -1 if ttl < 0 else int(ttl * 1000)
-        queue = run.claimed.queue
+        queue = run.lease.queue
         unique_key = run.options.get("unique_key", "")
         event, rest = _shared(
             ending.state, at, run.function, queue, run.attempt, milliseconds, unique_key, noted=run.noted
         )
-        alike = run.claimed.token, event + _error_part(ending.error), rest
+        alike = run.lease.token, event + _error_part(ending.error), rest
         return run.job_id, self._record_of(run, ending, at) if milliseconds else b"", alike
 
     def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
@@ -56,13 +56,13 @@ class Records:
         success = ending.state is JobState.SUCCEEDED
         record: dict[str, Any] = {
             "t": run.attempt, "f": run.function, "id": run.job_id, "state": str(ending.state), "s": success,
-            "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.claimed.queue,
-            "by": run.claimed.token,
+            "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.lease.queue,
+            "by": run.lease.token,
         }  # fmt: skip
         if run.options:
             record["x"] = run.options
         if ending.error is not None and ending.error.type == "PayloadUnreadable":
-            record["raw"] = base64.b64encode(run.claimed.payload).decode()  # whoever can read it may still run it
+            record["raw"] = base64.b64encode(run.payload).decode()  # whoever can read it may still run it
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""
         try:
@@ -110,8 +110,8 @@ def hand_back(run: Run, ending: HandBack, at: int) -> HandedBack:
         kind = {"retrying": "job.retrying", "queued": "job.released"}.get(ending.phase, "job.snoozed")
     return (
         run.job_id,
-        run.claimed.token,
-        run.claimed.queue,
+        run.lease.token,
+        run.lease.queue,
         f"@{int(run.due)}" if ending.attempt_state is AttemptState.RELEASED else int(ending.delay * 1000),
         int(run.options.get("priority", 0)),
         0 if ending.counted else -1,
@@ -141,7 +141,7 @@ def _history_entry(run: Run, ending: HandBack, at: int) -> dict[str, Any]:
     return {
         "attempt": run.attempt,
         "state": ending.attempt_state,
-        "worker_id": run.claimed.token.split("|", 1)[0],
+        "worker_id": run.lease.token.split("|", 1)[0],
         "started_at": run.started,
         "ended_at": at,
         "error": asdict(ending.error) if ending.error is not None else None,

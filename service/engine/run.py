@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import orjson
 from arq.jobs import deserialize_job_raw
 from arq.worker import Retry as ArqRetry
 
 from service.engine import keys
-from service.engine.claim import Claimed
 from service.engine.codec import Deserializer, encode
 from service.engine.codec import decode as decode_json
 from service.engine.errors import InvalidInput, ResultExpired, StaleLease
@@ -49,15 +48,33 @@ NEVER: Final = float("inf")
 Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
 
 
+class Lease(NamedTuple):
+    """Under which a job was claimed; most jobs of a claim share one. `queue` is its sorted set.
+
+    `attempt` by what Redis has counted. `lost`: how often its worker was. `noted`: something was written beside it.
+    """
+
+    token: str
+    queue: str
+    attempt: int = 1
+    lost: int = 0
+    aborted: bool = False
+    noted: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Run:
-    """One attempt on its way through the worker."""
+    """One attempt on its way through the worker. `score`: its place in the queue when it was claimed."""
 
-    claimed: Claimed
     job_id: str
+    payload: bytes
+    score: float
+    lease: Lease
     started: int
     asked_at: float = 0.0
     """When its claim was sent, by this machine's monotonic clock: the lease began no earlier."""
+    noted: bool = False
+    """Whether something was written beside the payload: a loss, progress."""
     function: str = ""
     args: Sequence[Any] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -85,13 +102,11 @@ class Run:
     """From its first line on."""
     concealer: Concealer | None = None
     """Of a function with sensitive arguments: what must not be recorded."""
-    noted: bool = False
-    """Whether something was written beside the payload: a loss, progress."""
 
     @property
     def suspect(self) -> bool:
         """Whether one more lost worker would end the job: it may be what killed the others, or its neighbour."""
-        return self.claimed.lost >= LOST_LIMIT - 1
+        return self.lease.lost >= LOST_LIMIT - 1
 
     def kept(self, error: BaseException | None) -> BaseException | None:
         """An exception for who records the object itself, which could hold any of what must not be recorded."""
@@ -110,14 +125,13 @@ class Run:
     @property
     def due(self) -> float:
         """When the job was due, ms since the epoch: its place in the queue without the lead that a priority gives."""
-        score = self.claimed.score
-        ahead = self.started - score > keys.PRIORITY_STEP / 2
-        return score + keys.PRIORITY_STEP * int(self.options.get("priority", 0)) if ahead else score
+        ahead = self.started - self.score > keys.PRIORITY_STEP / 2
+        return self.score + keys.PRIORITY_STEP * int(self.options.get("priority", 0)) if ahead else self.score
 
 
 def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
     """Read the payload: our JSON, or by the worker's ARQ deserializer (pickle when it has none)."""
-    raw = run.claimed.payload
+    raw = run.payload
     if not raw:
         return Refused(JobError("PayloadMissing", "the job's payload is gone from Redis: expired or deleted"))
     try:
@@ -146,7 +160,7 @@ def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueue
         raise TypeError("its fields are not of the form of a job")
     run.enqueued = int(enqueued)
     run.function, run.args, run.kwargs, run.options = function, args or (), kwargs, options
-    run.attempt = run.claimed.attempt + max(0, (job_try or 1) - 1)
+    run.attempt = run.lease.attempt + max(0, (job_try or 1) - 1)
 
 
 def _are_sound(options: dict[str, Any]) -> bool:
@@ -170,13 +184,13 @@ def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | No
 
 def admit(run: Run) -> Outcome | None:
     """Refuse what must not start: aborted, expired, a poison pill, out of attempts."""
-    claimed = run.claimed
-    if claimed.aborted:
+    lease = run.lease
+    if lease.aborted:
         return Cancelled("aborted before it started")
     if "expires_in" in run.options and run.started > run.enqueued + 1000 * float(run.options["expires_in"]):
         return Expired()
-    if claimed.lost >= LOST_LIMIT:
-        return Refused(JobError("WorkerLost", f"its worker died {claimed.lost} times while it ran", None, run.attempt))
+    if lease.lost >= LOST_LIMIT:
+        return Refused(JobError("WorkerLost", f"its worker died {lease.lost} times while it ran", None, run.attempt))
     if run.attempt > run.max_attempts:
         return Refused(JobError("AttemptsUsedUp", f"max {run.max_attempts} retries exceeded", None, run.attempt))
     return None

@@ -118,7 +118,7 @@ class Serving:
             return None
         self._failures = 0
         self._answered_at = time.monotonic()
-        self.attempts.take(claim.jobs, claim.asked_at)
+        self.attempts.take(claim.jobs)
         self.found_nothing = claim.asked > 0 and not claim.jobs
         if claim.asked > 0:
             self.attempts.ahead.expect_backlog(claim.left)

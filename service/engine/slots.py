@@ -89,7 +89,7 @@ class Slots:
         runs = self._held.copy().values()
         for run in runs:
             run.noted = True  # a renewal notes whose it is
-        return [(run.job_id, run.claimed.token, run.claimed.queue) for run in runs]
+        return [(run.job_id, run.lease.token, run.lease.queue) for run in runs]
 
     def interrupt(self, job_id: str, why: Interrupt) -> bool:
         """Stop a function, or keep it from starting. False when it is not here, or is being stopped already."""

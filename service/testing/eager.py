@@ -26,7 +26,6 @@ from service.engine import (
     conceal,
     encode,
 )
-from service.engine.claim import Claimed
 from service.engine.clock import to_datetime
 from service.engine.enqueue import Entry
 from service.engine.enqueue import prepare as write_down
@@ -35,7 +34,7 @@ from service.engine.functions import required_spec
 from service.engine.inside.context import REPORTED
 from service.engine.outcome import Finish, HandBack, Outcome
 from service.engine.registration import Limits, register
-from service.engine.run import Run, perform, prepare
+from service.engine.run import Lease, Run, perform, prepare
 from service.engine.settle import settle
 from service.testing.created import child_request, created, matching, told
 
@@ -113,8 +112,7 @@ class Eager:
         number = 1
         for _ in range(_MOST_ATTEMPTS):
             now = int(time.time() * 1000)
-            claimed = _claimed(entry, number, now)
-            run = Run(claimed, claimed.job_id, now)
+            run = _claimed(entry, number, now)
             refused = prepare(run, None, self._registrations)
             said: list[Progress] = []
             # In a task of its own, as in a worker: what it sets in its context is not the test's.
@@ -168,20 +166,11 @@ class _Child:
         return await self._eager.run_child(request, self._parent_id)
 
 
-def _claimed(entry: Entry, attempt: int, now: int) -> Claimed:
+def _claimed(entry: Entry, attempt: int, now: int) -> Run:
     """As if a worker had got it from Redis."""
     _, queue, head, _, _ = entry.arguments
-    return Claimed(
-        job_id=entry.job_id,
-        token=f"wrk_eager|{now}|{attempt}|0",
-        payload=head + b',"et":%d}' % now,
-        attempt=attempt,
-        score=now,
-        lost=0,
-        aborted=False,
-        noted=False,
-        queue=queue,
-    )
+    lease = Lease(f"wrk_eager|{now}|{attempt}|0", queue, attempt)
+    return Run(entry.job_id, head + b',"et":%d}' % now, now, lease, now)
 
 
 def _told(run: Run, state: AttemptState, error: JobError | None) -> Attempt:

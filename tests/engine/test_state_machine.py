@@ -38,7 +38,7 @@ from service.engine import (
     job,
     keys,
 )
-from service.engine.claim import Claimed, Claimer
+from service.engine.claim import Claimer
 from service.engine.clock import RedisClock
 from service.engine.executors import Executors
 from service.engine.finish import Ended, Finisher
@@ -74,7 +74,6 @@ class Expected:
 class Holding:
     """A claim in the hands of a worker, which may be stale by now."""
 
-    claimed: Claimed
     run: Run = field(repr=False)
     refusal: Outcome | None
 
@@ -176,21 +175,20 @@ class Machine(RuleBasedStateMachine):
         claim = self.do(self.claimers[worker].claim([(QUEUE, room)], room))
         due = [job_id for job_id, expected in self.model.items() if not expected.lease and not expected.state.done]
         assert len(claim.jobs) == (0 if self.paused else min(room, len(due)))
-        return multiple(*(self._taken(claimed) for claimed in claim.jobs))
+        return multiple(*(self._taken(run) for run in claim.jobs))
 
-    def _taken(self, claimed: Claimed) -> Holding:
-        expected = self.model[claimed.job_id]
+    def _taken(self, run: Run) -> Holding:
+        expected = self.model[run.job_id]
         assert not expected.lease, "claimed while another held it"
         if expected.state is JobState.RUNNING:
             expected.lost += 1
         else:
             expected.counted += 1
-        assert (claimed.attempt, claimed.lost) == (expected.counted, expected.lost)
-        expected.state, expected.lease, expected.owner = JobState.RUNNING, True, claimed.token
-        run = Run(claimed, claimed.job_id, self.clock.now(), noted=claimed.noted)
+        assert (run.lease.attempt, run.lease.lost) == (expected.counted, expected.lost)
+        expected.state, expected.lease, expected.owner = JobState.RUNNING, True, run.lease.token
         refusal = prepare(run, None, self.registrations)
         assert (refusal is not None) == (expected.lost >= LOST_LIMIT)
-        return Holding(claimed, run, refusal)
+        return Holding(run, refusal)
 
     @rule(job_id=jobs)
     def lease_runs_out(self, job_id: str) -> None:
@@ -204,23 +202,23 @@ class Machine(RuleBasedStateMachine):
     @rule(target=holdings, holding=holdings, worker=st.sampled_from(["wrk_a", "wrk_b"]))
     def take_over(self, holding: Holding, worker: str) -> Any:
         """A worker was frozen for too long, and another one, or itself, claims what it holds."""
-        if holding.claimed.job_id in self.model:
-            self.lease_runs_out(holding.claimed.job_id)
+        if holding.run.job_id in self.model:
+            self.lease_runs_out(holding.run.job_id)
         return self.claim(worker, 4)
 
     @rule(holding=holdings)
     def cancel_what_was_claimed(self, holding: Holding) -> None:
         """Of all jobs, few run at a time: `cancel` seldom meets one."""
-        if holding.claimed.job_id in self.model:
-            self.cancel(holding.claimed.job_id)
+        if holding.run.job_id in self.model:
+            self.cancel(holding.run.job_id)
 
     @rule(holding=holdings)
     def renew(self, holding: Holding) -> None:
-        claimed = holding.claimed
-        reply = self.do(self.scripts.call("renew", (), [3_600_000, claimed.job_id, claimed.token, QUEUE]))
+        run = holding.run
+        reply = self.do(self.scripts.call("renew", (), [3_600_000, run.job_id, run.lease.token, QUEUE]))
         assert (len(reply) == 1) == self._owns(holding)
         if self._owns(holding):
-            self.model[claimed.job_id].lease = True
+            self.model[run.job_id].lease = True
 
     @rule(holding=consumes(holdings), how=st.sampled_from(["return", "raise", "retry", "snooze", "release"]))
     def finish(self, holding: Holding, how: str) -> None:
@@ -230,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         ended = self._write(holding, outcome)
         assert ended.recorded == owned
         if owned:
-            self._model_outcome(self.model[holding.claimed.job_id], outcome)
+            self._model_outcome(self.model[holding.run.job_id], outcome)
 
     @rule(holding=consumes(holdings))
     def finish_twice(self, holding: Holding) -> None:
@@ -240,7 +238,7 @@ class Machine(RuleBasedStateMachine):
         assert self._write(holding, outcome).recorded == owned
         assert self._write(holding, outcome).recorded == owned
         if owned:
-            self._model_outcome(self.model[holding.claimed.job_id], outcome)
+            self._model_outcome(self.model[holding.run.job_id], outcome)
 
     @precondition(lambda self: bool(self.model))
     @rule()
@@ -248,8 +246,8 @@ class Machine(RuleBasedStateMachine):
         self.do(self.redis.script_flush())
 
     def _owns(self, holding: Holding) -> bool:
-        expected = self.model.get(holding.claimed.job_id)
-        return expected is not None and (expected.state, expected.owner) == (JobState.RUNNING, holding.claimed.token)
+        expected = self.model.get(holding.run.job_id)
+        return expected is not None and (expected.state, expected.owner) == (JobState.RUNNING, holding.run.lease.token)
 
     def _outcome(self, how: str) -> Outcome:
         match how:

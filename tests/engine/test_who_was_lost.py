@@ -25,7 +25,7 @@ async def test_the_history_names_the_worker_that_was_lost(stage: Stage, changed:
     redis: Any = stage.address.open_pool()
     dying = Claimer(Scripts(redis), "wrk_dying", RedisClock(), lease=60, events_kept=100)
     claimed = (await dying.claim([(QUEUE, 1)], 1)).jobs[0]
-    assert await dying.keep([(made.id, claimed.token, QUEUE)]) == [], "its pulse beat once"
+    assert await dying.keep([(made.id, claimed.lease.token, QUEUE)]) == [], "its pulse beat once"
 
     await redis.delete(keys.lease(made.id))  # it died: the lease runs out
     await redis.zadd(QUEUE, {made.id: claimed.score + 0.5})

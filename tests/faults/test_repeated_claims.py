@@ -60,9 +60,9 @@ async def test_its_leases_began_then_and_its_clock_says_now(redis: Any, engine: 
     seconds, microseconds = await redis.time()
     assert [one.job_id for one in claim.jobs] == [made.id]
     assert abs(clock.now() - (seconds * 1000 + microseconds // 1000)) < 250
-    began = int(claim.jobs[0].token.split("|")[1])
+    began = int(claim.jobs[0].lease.token.split("|")[1])
     assert clock.now() - began >= 500
-    assert (await redis.get(keys.lease(made.id))).decode() == claim.jobs[0].token
+    assert (await redis.get(keys.lease(made.id))).decode() == claim.jobs[0].lease.token
 
 
 async def test_what_was_noted_of_its_jobs_is_known_again(redis: Any, engine: Engine, proxy: Proxy) -> None:
@@ -70,8 +70,8 @@ async def test_what_was_noted_of_its_jobs_is_known_again(redis: Any, engine: Eng
     made = [one for one in await engine.enqueue_many([ask("work"), ask("work")]) if isinstance(one, Job)]
     await redis.hset(keys.notes(made[0].id), "released", 1)
     claim = await claimed_twice(proxy, RedisClock(), 2)
-    assert {one.job_id: one.noted for one in claim.jobs} == {made[0].id: True, made[1].id: False}
-    assert [one.attempt for one in claim.jobs] == [1, 1]
+    assert {one.job_id: one.lease.noted for one in claim.jobs} == {made[0].id: True, made[1].id: False}
+    assert [one.lease.attempt for one in claim.jobs] == [1, 1]
 
 
 async def test_its_jobs_are_where_they_were_also_in_another_order_of_queues(engine: Engine, proxy: Proxy) -> None:
@@ -81,4 +81,4 @@ async def test_its_jobs_are_where_they_were_also_in_another_order_of_queues(engi
     made = await engine.enqueue(ask("work"))
     other = keys.queue("other")
     claim = await claimed_twice(proxy, RedisClock(), 5, orders=((QUEUE, other), (other, QUEUE)))
-    assert [(one.job_id, one.queue) for one in claim.jobs] == [(made.id, QUEUE)]
+    assert [(one.job_id, one.lease.queue) for one in claim.jobs] == [(made.id, QUEUE)]

@@ -3,12 +3,11 @@
 import pytest
 
 from service.engine.child_queue import ChildQueue
-from service.engine.claim import Claimed
-from service.engine.run import Run
+from service.engine.run import Lease, Run
 
 
 def run(job_id: str) -> Run:
-    return Run(Claimed(job_id, "token", b"", 1, 0.0, 0, aborted=False, noted=False, queue="q"), job_id, 0)
+    return Run(job_id, b"", 0.0, Lease("token", "q"), 0)
 
 
 def filled(queue: ChildQueue) -> tuple[int, float]:

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from service.engine.claim import Claimed
 from service.engine.deadlines import Deadlines
 from service.engine.outcome import Interrupt
-from service.engine.run import Run
+from service.engine.run import Lease, Run
 from service.engine.slots import Slots
 from tests.stage import eventually
 
@@ -19,7 +18,7 @@ class Told:
 
 
 def claimed(job_id: str) -> Run:
-    return Run(Claimed(job_id, "w|1|1|0", b"", 1, 0.0, 0, aborted=False, noted=False, queue="arq:queue"), job_id, 0)
+    return Run(job_id, b"", 0.0, Lease("w|1|1|0", "arq:queue"), 0)
 
 
 async def test_each_is_told_once_and_none_that_is_over() -> None:

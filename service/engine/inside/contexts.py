@@ -39,7 +39,7 @@ class Contexts:
         return Context(
             job_id=run.job_id,
             function=run.function,
-            queue=keys.queue_name(run.claimed.queue),
+            queue=keys.queue_name(run.lease.queue),
             attempt=run.attempt,
             max_attempts=run.max_attempts,
             deadline=to_datetime(run.started + 1000 * run.timeout) if run.timeout else None,
@@ -75,7 +75,7 @@ def _arq_context(run: Run) -> dict[Any, Any]:
         "job_id": run.job_id,
         "job_try": run.attempt,
         "enqueue_time": to_datetime(run.enqueued),
-        "score": int(run.claimed.score),
+        "score": int(run.score),
     }
 
 

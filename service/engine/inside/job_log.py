@@ -155,10 +155,10 @@ class LogWriter:
     async def _write(self, batch: Sequence[tuple[JobLog, list[bytes]]]) -> None:
         arguments = list(self._lead)
         for log, lines in batch:
-            claimed = log.run.claimed
+            run = log.run
             log.run.noted = True
             log.sent_at = self._loop.time()
-            arguments += [claimed.job_id, claimed.token, claimed.queue, log.before, len(lines), *lines]
+            arguments += [run.job_id, run.lease.token, run.lease.queue, log.before, len(lines), *lines]
         owned = cast("list[int]", await repeated(self._scripts, "log", (), arguments))
         for (log, lines), ours in zip(batch, owned, strict=True):
             log.before += len(lines)

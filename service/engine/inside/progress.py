@@ -69,13 +69,13 @@ class ProgressReporter:
             return
         self._sent = time.monotonic()
         self._run.noted = True
-        claimed = self._run.claimed
+        run = self._run
         shown = {"current": progress.current, "total": progress.total, "message": progress.message}
         arguments: list[Argument] = [
             self._events_kept,
-            claimed.job_id,
-            claimed.token,
-            claimed.queue,
+            run.job_id,
+            run.lease.token,
+            run.lease.queue,
             orjson.dumps(shown),
         ]
         try:
@@ -83,7 +83,7 @@ class ProgressReporter:
         except (RedisError, OSError):
             return
         if not owned:
-            raise StaleLease(claimed.job_id)
+            raise StaleLease(run.job_id)
 
     async def flush_quietly(self) -> None:
         """The last report, when the function has ended: if it cannot be written, the outcome still is."""

@@ -2,16 +2,18 @@
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
 -- Returns {time now, time of the claim, ms until the next job is due or -1, how many more are due where all that were
---   asked for were there, ids asked to abort, jobs: id, payload, score, rest …}. The rest is
---   [attempt, lost, aborted, noted, queue index from 0] as JSON, '' for the usual [1,0,0,0,0].
+--   asked for were there, ids asked to abort, then for each queue that gave jobs: its index from 0, their ids as JSON in
+--   lists of up to 16, their scores with a space between, their payloads, and as JSON, by their place from 1, what is
+--   unusual: {place: [attempt, lost, aborted, noted]}, where [1,0,0,0] is usual}.
 --   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
 local now, lease, worker = clock(), ARGV[2], ARGV[1]
 local at = now
 local now_text, lease_until = int(now), lease_end(now, lease)
 local by_now = now_text .. '.9' -- whatever the fraction of a place says
-local jobs, values, claimed = {}, 0, {}
+local reply, claimed = {}, {}
 local aborting = redis.call('ZCARD', ABORT) > 0
+local find = string.find
 
 -- What its past says of a job: which attempt this is, how often it was lost, and so its token. Most have none.
 local NEW = {attempt = 1, lost = 0, token = worker .. '|' .. now_text .. '|1|0'}
@@ -22,106 +24,145 @@ end
 
 -- ARQ's client moves a job to the head, at 1, before it asks to abort it. One that waits for others is there for nothing
 -- else, and must not run.
-local function brought_forward(id, score) return score == '1' and redis.call('EXISTS', WAITS .. id) == 1 end
+local function is_aborted(id, score, payload)
+  return aborting and abort_asked(id, payload) or score == '1' and redis.call('EXISTS', WAITS .. id) == 1
+end
 
-local function add(id, score, past, payload, index)
-  local aborted, rest = aborting and abort_asked(id, payload) or brought_forward(id, score), ''
-  if aborted or past ~= NEW or index > 0 then
-    rest = string.format('[%d,%d,%d,%d,%d]', past.attempt, past.lost, aborted and 1 or 0, past.noted and 1 or 0, index)
+local function answer(index, ids, scores, payloads, pasts)
+  local unusual = {}
+  for n = 1, #ids do
+    local past, score = pasts[n] or NEW, scores[n]
+    local aborted = (aborting or score == '1') and is_aborted(ids[n], score, payloads[n])
+    if aborted or past ~= NEW then
+      local said = string.format('"%d":[%d,%d,%d,%d]', n, past.attempt, past.lost, aborted and 1 or 0, past.noted and 1 or 0)
+      unusual[#unusual + 1] = said
+    end
+    payloads[n] = payloads[n] or '' -- a hole would end the answer
   end
-  jobs[values + 1], jobs[values + 2], jobs[values + 3], jobs[values + 4] = id, payload or '', score, rest
-  values = values + 4
+  local as_text = '[' .. table.concat(as_json(ids), ',') .. ']'
+  for _, part in ipairs({index, as_text, table.concat(scores, ' '), payloads, '{' .. table.concat(unusual, ',') .. '}'}) do
+    reply[#reply + 1] = part
+  end
+  return as_text
 end
 
 -- When a job was due is not known any more: its place says when it was claimed.
+local function repeat_queue(ids, index)
+  local kept, scores, payloads, pasts = {}, {}, {}, {}
+  for _, id in ipairs(ids) do
+    local token = redis.call('GET', LEASE .. id) or ''
+    local attempt, lost = string.match(token, '|' .. int(at) .. '|(%d+)|(%d+)$')
+    if attempt and string.sub(token, 1, #worker) == worker then
+      local n = #kept + 1
+      kept[n], scores[n] = id, redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(at)
+      payloads[n] = redis.call('GET', PAYLOAD .. id)
+      pasts[n] = past_of(tonumber(attempt), tonumber(lost), redis.call('EXISTS', NOTES .. id) == 1)
+    end
+  end
+  answer(index, kept, scores, payloads, pasts)
+end
+
 local function repeat_last(last)
   at = last.at
   local index_of = {} -- their order may be another one now
   for index = 3, #KEYS do index_of[KEYS[index]] = index - 3 end
   for _, from in ipairs(last.queues) do
-    for _, id in ipairs(from.ids) do
-      local token = redis.call('GET', LEASE .. id) or ''
-      local attempt, lost = string.match(token, '|' .. int(at) .. '|(%d+)|(%d+)$')
-      if attempt and string.sub(token, 1, #worker) == worker then
-        local score = redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(at)
-        local noted = redis.call('EXISTS', NOTES .. id) == 1
-        add(id, score, past_of(tonumber(attempt), tonumber(lost), noted), redis.call('GET', PAYLOAD .. id), index_of[from.queue])
-      end
+    local ids = {}
+    for _, some in ipairs(from.ids) do
+      for _, id in ipairs(some) do ids[#ids + 1] = id end
     end
+    repeat_queue(ids, index_of[from.queue])
   end
 end
 
--- Lease one job, of which `counted` attempts were counted. Returns its past, nil when somebody else holds it.
-local function lease_job(id, score, counted)
-  local noted, past = is_noted(score), NEW
+-- The past of a job that is not new, of which `counted` attempts were counted. Nil when somebody else holds it.
+local function past_told(id, score, counted)
+  local noted = is_noted(score)
   local expired = noted and is_lease_end(score)
   if (expired or aborting) and redis.call('EXISTS', LEASE .. id) == 1 then return nil end
-  if expired then past = past_of(counted or 1, note_loss(id, score), true, true)
-  elseif noted then past = past_of((counted or 0) + 1, tonumber(redis.call('HGET', NOTES .. id, 'lost') or 0), true)
-  elseif counted then past = past_of(counted + 1, 0) end
-  if not redis.call('SET', LEASE .. id, past.token, 'NX', 'PX', lease) then return nil end
-  if counted and not expired then keep_count(id, past.attempt) end
+  if expired then return past_of(counted or 1, note_loss(id, score), true, true) end
+  if noted then return past_of((counted or 0) + 1, tonumber(redis.call('HGET', NOTES .. id, 'lost') or 0), true) end
+  return counted and past_of(counted + 1, 0) or NEW
+end
+
+-- Lease one job. Returns its past, nil when somebody else holds it.
+local function lease_job(id, score, count)
+  local counted = count and tonumber(string.match(count, '^%d+$'))
+  local past = NEW
+  if counted or aborting or find(score, '.', 1, true) then past = past_told(id, score, counted) end
+  if not past or not redis.call('SET', LEASE .. id, past.token, 'NX', 'PX', lease) then return nil end
+  if counted and not past.expired then keep_count(id, past.attempt) end
   return past
 end
 
 -- Of leases that had run out, before it is told that their jobs start again.
-local function tell_losses(taken, payloads, queue)
+local function tell_losses(ids, pasts, payloads, queue)
   local losses = {}
-  for n, past in ipairs(taken.pasts) do
-    if past.expired then
-      local id, lost = taken.ids[n], ',"lost":' .. past.lost
-      losses[#losses + 1] = event('job.lost', now, id, function_of(payloads[n]), queue, lost)
+  for n, id in ipairs(ids) do
+    local past = pasts[n]
+    if past and past.expired then
+      losses[#losses + 1] = event('job.lost', now, id, function_of(payloads[n]), queue, ',"lost":' .. past.lost)
     end
   end
   emit(losses, ARGV[3])
 end
 
--- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.
-local function hand_over(taken, queue, index)
-  if #taken.ids == 0 then return end
-  redis.call('ZADD', queue, 'XX', unpack(taken.places))
-  local payloads = redis.call('MGET', unpack(taken.payload_keys))
-  tell_losses(taken, payloads, queue)
-  claimed[#claimed + 1] = {queue = queue, ids = taken.ids}
+-- That they start: alike where function, with which a payload of ours begins, and attempt are those of the one before.
+local function tell_starts(ids, pasts, payloads, queue)
   local began = '{"type":"job.started","at":' .. now_text .. ',"queue":"' .. queue_label(queue)
     .. '","worker_id":"' .. worker .. '","function":"'
-  local head, head_fn, head_attempt = '', nil, nil -- one is often as the one before
-  for n, id in ipairs(taken.ids) do
-    local past, fn = taken.pasts[n], function_of(payloads[n])
-    add(id, taken.scores[n], past, payloads[n], index)
-    if fn ~= head_fn or past.attempt ~= head_attempt then
-      head, head_fn, head_attempt = began .. fn .. '","attempt":' .. past.attempt, fn, past.attempt
+  local told, beginning, length, attempt
+  for n = 1, #ids do
+    local past, payload = pasts[n] or NEW, payloads[n] or ''
+    if not beginning or past.attempt ~= attempt or string.sub(payload, 1, length) ~= beginning then
+      local fn = function_of(payload)
+      beginning, attempt = '{"f":"' .. fn .. '"', past.attempt
+      length, told = #beginning, all_of(began .. fn .. '","attempt":' .. attempt)
     end
-    happened(id, head)
+    told[#told + 1] = ids[n]
   end
+end
+
+-- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.
+local function hand_over(taken, queue, index)
+  local ids, pasts = taken.ids, taken.pasts
+  if #ids == 0 then return end
+  redis.call('ZADD', queue, 'XX', unpack(taken.places))
+  local payloads = redis.call('MGET', unpack(taken.payload_keys))
+  if taken.any_lost then tell_losses(ids, pasts, payloads, queue) end
+  tell_starts(ids, pasts, payloads, queue)
+  claimed[#claimed + 1] = '{"queue":' .. quoted(queue) .. ',"ids":' .. answer(index, ids, taken.scores, payloads, pasts) .. '}'
 end
 
 local function counts_of(due)
   local names = {}
-  for i = 1, #due, 2 do names[(i + 1) / 2] = COUNT .. due[i] end
+  for i = 1, #due, 2 do names[#names + 1] = COUNT .. due[i] end
   return #due > 0 and redis.call('MGET', unpack(names)) or names
 end
 
 -- Jobs that a stock worker runs stay due, so look past them, within a bound.
 local function take_from(queue, index, most)
-  local taken, n, skipped = {ids = {}, scores = {}, pasts = {}, places = {}, payload_keys = {}}, 0, 0
+  local ids, scores, pasts, places, payload_keys, n, skipped = {}, {}, {}, {}, {}, 0, 0
+  local any_lost = false
   while n < most and skipped < 1000 do
     local asked, offset = most - n, skipped + n
     local due = redis.call('ZRANGEBYSCORE', queue, '-inf', by_now, 'WITHSCORES', 'LIMIT', offset, asked)
     local counts = counts_of(due)
     for i = 1, #due, 2 do
-      local id, score, counted = due[i], due[i + 1], counts[(i + 1) / 2]
-      local past = lease_job(id, score, counted and tonumber(string.match(counted, '^%d+$')))
+      local id, score = due[i], due[i + 1]
+      local past = lease_job(id, score, counts[(i + 1) / 2])
       if past then
         n = n + 1
-        taken.ids[n], taken.scores[n], taken.pasts[n] = id, score, past
-        taken.places[2 * n - 1], taken.places[2 * n], taken.payload_keys[n] = lease_until, id, PAYLOAD .. id
+        ids[n], scores[n], payload_keys[n] = id, score, PAYLOAD .. id
+        places[2 * n - 1], places[2 * n] = lease_until, id
+        if past ~= NEW then pasts[n], any_lost = past, any_lost or past.expired end
       else
         skipped = skipped + 1
       end
     end
     if #due < 2 * asked then break end
   end
+  local taken = {ids = ids, scores = scores, pasts = pasts, places = places, payload_keys = payload_keys, any_lost = any_lost}
   hand_over(taken, queue, index)
   return n
 end
@@ -143,11 +184,11 @@ local function next_due(queue)
   return first[2] and tonumber(first[2])
 end
 
-local last = redis.call('GET', KEYS[2])
-last = last and cjson.decode(last)
+-- What was taken last is written with its number first: it is read only when it is asked for again.
+local last, asked_before = redis.call('GET', KEYS[2]), ARGV[4] .. ' '
 local soonest, left = nil, 0
-if last and last.number == ARGV[4] then
-  repeat_last(last)
+if last and string.sub(last, 1, #asked_before) == asked_before then
+  repeat_last(cjson.decode(string.sub(last, #asked_before + 1)))
 else
   local room = tonumber(ARGV[5])
   for index = 3, #KEYS do
@@ -165,9 +206,10 @@ else
     end
   end
   if #claimed > 0 then
-    redis.call('SET', KEYS[2], cjson.encode({number = ARGV[4], at = now, queues = claimed}), 'PX', lease)
+    local taken = asked_before .. '{"at":' .. now_text .. ',"queues":[' .. table.concat(claimed, ',') .. ']}'
+    redis.call('SET', KEYS[2], taken, 'PX', lease)
   end
 end
 emit({}, ARGV[3])
 local aborts = aborting and redis.call('ZRANGE', ABORT, 0, 999) or {}
-return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, left, aborts, jobs}
+return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, left, aborts, unpack(reply)}

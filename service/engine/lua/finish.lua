@@ -12,27 +12,29 @@ local function read_once(text)
   return unpack(read[text])
 end
 
--- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
-local function close(id, lease, record, group)
-  local queue = group.queue
-  keep_record(id, record, group.ttl, group.unique, group.noted, group.token)
-  local n = #gone
-  gone[n + 1], gone[n + 2], gone[n + 3] = PAYLOAD .. id, lease, COUNT .. id
-  local ended = ended_in[queue] or {}
-  ended_in[queue], ended[#ended + 1] = ended, id
-  happened(id, group.head)
-  if following then
-    ids[#ids + 1], states[#states + 1] = id, group.state
-    gone[n + 4] = WAITS .. id -- of one that a stock client has aborted while it waited for others
-  end
-  if aborting then redis.call('ZREM', ABORT, id) end
+local function group_at(at)
+  local token, head = ARGV[at], ARGV[at + 1]
+  local queue, ttl, unique, noted = read_once(ARGV[at + 2])
+  ended_in[queue] = ended_in[queue] or {}
+  return {
+    token = token, state = string.match(head, '^{"type":"job%.(%a+)"') or '', queue = queue, ttl = ttl, unique = unique,
+    noted = noted, ended = ended_in[queue], told = all_of(head),
+    counted = string.sub(token, -4) ~= '|1|0', -- of a first attempt that is still its owner's, nobody has written a count
+  }
 end
 
-local function group_at(at)
-  local queue, ttl, unique, noted = read_once(ARGV[at + 2])
-  local head = ARGV[at + 1]
-  local state = string.match(head, '^{"type":"job%.(%a+)"') or ''
-  return {token = ARGV[at], head = head, state = state, queue = queue, ttl = ttl, unique = unique, noted = noted}
+-- What is the same for each job is collected and done once: a call from Lua costs more than what it does.
+local function close(id, lease, record, group, counted)
+  keep_record(id, record, group.ttl, group.unique, group.noted, group.token)
+  local n, ended, told = #gone, group.ended, group.told
+  gone[n + 1], gone[n + 2] = PAYLOAD .. id, lease
+  if counted then gone[n + 3] = COUNT .. id end
+  ended[#ended + 1], told[#told + 1] = id, id
+  if following then
+    ids[#ids + 1], states[#states + 1] = id, group.state
+    gone[#gone + 1] = WAITS .. id -- of one that a stock client has aborted while it waited for others
+  end
+  if aborting then redis.call('ZREM', ABORT, id) end
 end
 
 -- Those of one group. Returns where the next one begins.
@@ -40,15 +42,16 @@ local function close_group(at)
   local group, first, leases = group_at(at), at + 4, {}
   local next_group = first + 2 * ARGV[at + 3]
   for i = first, next_group - 1, 2 do leases[#leases + 1] = LEASE .. ARGV[i] end
-  for n, owner in ipairs(redis.call('MGET', unpack(leases))) do
-    local id, record = ARGV[first + 2 * n - 2], ARGV[first + 2 * n - 1]
-    if owner == group.token or owns(id, group.token, group.queue) then
-      close(id, leases[n], record, group)
-      reply[#reply + 1] = 1
+  local token, owners = group.token, redis.call('MGET', unpack(leases))
+  for n = 1, #leases do
+    local id, record, recorded = ARGV[first + 2 * n - 2], ARGV[first + 2 * n - 1], 1
+    if owners[n] == token then close(id, leases[n], record, group, group.counted)
+    elseif owns(id, token, group.queue) then close(id, leases[n], record, group, true)
     else
       local known = redis.call('GET', (group.ttl == '0' and DELETED or RESULT) .. id)
-      reply[#reply + 1] = known and string.find(known, group.token, 1, true) and 1 or 0
+      recorded = known and string.find(known, token, 1, true) and 1 or 0
     end
+    reply[#reply + 1] = recorded
   end
   return next_group
 end
@@ -57,7 +60,9 @@ local at = 2
 while at <= #ARGV do at = close_group(at) end
 
 if #gone > 0 then redis.call('DEL', unpack(gone)) end
-for queue, ended in pairs(ended_in) do redis.call('ZREM', queue, unpack(ended)) end
+for queue, ended in pairs(ended_in) do
+  if #ended > 0 then redis.call('ZREM', queue, unpack(ended)) end
+end
 if following then tell_followers(ids, states, events) end
 emit(events, ARGV[1])
 return reply

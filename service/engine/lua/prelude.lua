@@ -43,35 +43,52 @@ local quoted = cjson.encode -- stock clients choose ids freely
 -- What happened to several jobs alike is said once: an event without its job and without its end, and in `jobs` their
 -- ids. `emit` puts these before the others.
 local alike = {}
+local function all_of(head)
+  if not alike[head] then alike[head], alike[#alike + 1] = {}, head end
+  return alike[head]
+end
 local function happened(id, head)
-  local ids = alike[head]
-  if not ids then
-    ids = {}
-    alike[head], alike[#alike + 1] = ids, head
-  end
-  ids[#ids + 1] = quoted(id)
+  local ids = all_of(head)
+  ids[#ids + 1] = id
 end
 
--- Append events to the stream, those of up to 16 jobs to an entry, so that a batch costs few commands and an entry
--- stays small.
+-- How many jobs an entry of the stream tells of at most, so that a batch costs few commands and an entry stays small.
+local TOLD_AT_ONCE = 16
+
+-- Ids as JSON, of so many each. Made once of a list, which then stays as it is.
+local parts_of = {}
+local function as_json(ids)
+  if parts_of[ids] then return parts_of[ids] end
+  local parts = {}
+  for first = 1, #ids, TOLD_AT_ONCE do
+    parts[#parts + 1] = cjson.encode({unpack(ids, first, math.min(first + TOLD_AT_ONCE - 1, #ids))})
+  end
+  parts_of[ids] = parts
+  return parts
+end
+
+-- Append events to the stream. An entry is put together at once: Lua reads through each text that is made on the way.
 local function emit(events, kept)
   local entry, size = {}, 0
   local function append()
-    if size > 0 then redis.call('XADD', EVENTS, 'MAXLEN', '~', kept, '*', 'e', '[' .. table.concat(entry, ',') .. ']') end
+    if size == 0 then return end
+    entry[#entry + 1] = ']'
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', kept, '*', 'e', table.concat(entry))
     entry, size = {}, 0
   end
-  local function add(text, jobs)
-    if size + jobs > 16 then append() end
-    entry[#entry + 1], size = text, size + jobs
+  local function add(jobs, ...)
+    if size + jobs > TOLD_AT_ONCE then append() end
+    entry[#entry + 1] = size == 0 and '[' or ','
+    for _, piece in ipairs({...}) do entry[#entry + 1] = piece end
+    size = size + jobs
   end
   for _, head in ipairs(alike) do
     local ids = alike[head]
-    for first = 1, #ids, 16 do
-      local last = math.min(first + 15, #ids)
-      add(head .. ',"jobs":[' .. table.concat(ids, ',', first, last) .. ']}', last - first + 1)
+    for n, jobs in ipairs(as_json(ids)) do
+      add(math.min(TOLD_AT_ONCE, #ids - TOLD_AT_ONCE * (n - 1)), head, ',"jobs":', jobs, '}')
     end
   end
-  for _, text in ipairs(events) do add(text, 1) end
+  for _, text in ipairs(events) do add(1, text) end
   append()
   alike = {}
 end
