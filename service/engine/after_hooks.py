@@ -1,31 +1,39 @@
 """ARQ's hooks after a job: they run when its outcome is recorded, and cannot change it."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import structlog
 
 from service.engine.inside.context import Context
 from service.engine.plan import Hooks
-from service.engine.run import Run
+from service.engine.run import Hook, Run
 
 log = structlog.get_logger("arqade.worker")
 
 
 class AfterHooks:
-    """Of one worker. Attempts wait here for the record of their outcome, if there is a hook to run then."""
+    """Of one worker. Attempts wait here for the record of their outcome."""
 
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks = [hook for hook in (hooks.on_end, hooks.after_end) if hook is not None]
+    def __init__(self, hooks: Sequence[Hook]) -> None:
+        self._hooks = hooks
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    def expect(self, run: Run) -> "asyncio.Future[None] | None":
-        """Done when the outcome of the run is recorded; None when nobody asks for that."""
-        if not self._hooks:
-            return None
-        recorded = self._waiting[id(run)] = self._loop.create_future()
-        return recorded
+    @classmethod
+    def of(cls, hooks: Hooks) -> "AfterHooks | None":
+        """None when there are none."""
+        after = [hook for hook in (hooks.on_end, hooks.after_end) if hook is not None]
+        return cls(after) if after else None
+
+    async def see_out(self, run: Run, end: Callable[[], object]) -> None:
+        """Let it end, and call the hooks when that is recorded."""
+        recorded, context = self._loop.create_future(), run.context
+        self._waiting[id(run)] = recorded
+        end()
+        await recorded
+        await self._call(run, context)
 
     def recorded(self, run: Run) -> None:
         """It is."""
@@ -33,7 +41,7 @@ class AfterHooks:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    async def call(self, run: Run, context: Context | None) -> None:
+    async def _call(self, run: Run, context: Context | None) -> None:
         """One after the other. Never raises."""
         for hook in self._hooks:
             if context is None:

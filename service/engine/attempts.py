@@ -5,32 +5,34 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Final, cast
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from service.engine.after_hooks import AfterHooks
 from service.engine.ahead import Ahead
-from service.engine.child_queue import ChildQueue
+from service.engine.child_queue import BUSY_DELAY, ChildQueue
+from service.engine.claim import keep
 from service.engine.clock import RedisClock
 from service.engine.deadlines import Deadlines
 from service.engine.finish import Ended, Finisher
 from service.engine.inside.contexts import Contexts
 from service.engine.inside.current import CURRENT
-from service.engine.inside.job_log import JobLog, LogWriter
-from service.engine.inside.progress import ProgressReporter
+from service.engine.inside.job_log import LogWriter
+from service.engine.inside.last_words import last_words
 from service.engine.inside.shielded import shielded
+from service.engine.loop import maker_of_tasks
 from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
 from service.engine.plan import Plan
+from service.engine.registration import Bounds, Registration
 from service.engine.run import Run, interrupted, perform, prepare
-from service.engine.scripts import Argument, Scripts
+from service.engine.scripts import Scripts
 from service.engine.settle import settle
 from service.engine.slots import Slots
 from service.engine.unserved import UnservedJobs
 from service.engine.wake import Wake
 
-_BUSY_DELAY: Final = 0.5
 _BEGUN_AT_ONCE: Final = 25
 FAREWELL: Final = 5.0
 """Seconds that a worker which stops waits for Redis: for what it has claimed, and for what it has to write."""
@@ -42,6 +44,7 @@ class Attempts:
 
     def __init__(self, scripts: Scripts, plan: Plan, clock: RedisClock, wake: Wake) -> None:
         self.plan = plan
+        self._hooked, self._lease = plan.hooks.any, plan.lease
         self.slots = Slots(plan.slots, plan.processes)
         self._begun = 0
         self.ahead = Ahead(plan.slots)
@@ -49,6 +52,7 @@ class Attempts:
         self.wake_when_free = False
         self.wake_when_idle = False
         self._loop = asyncio.get_running_loop()
+        self._new_task = maker_of_tasks(self._loop)
         self._variables = copy_context()
         self._clock = clock
         self._wake = wake
@@ -61,33 +65,30 @@ class Attempts:
         self._finisher = Finisher(
             self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
         )
-        self._deadlines = Deadlines(self.slots.runs, self._timeout, self._soft_timeout)
-        self._after_hooks = AfterHooks(plan.hooks)
+        self._deadlines = Deadlines(
+            self.slots.runs, lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT), self._soft_timeout
+        )
+        self._after_hooks = AfterHooks.of(plan.hooks)
         self.unserved = UnservedJobs()
 
     def take(self, jobs: Sequence[Run]) -> None:
         """They are this worker's: to begin, or to hand back."""
         for run in jobs:
             self.slots.hold(run)
-            if not run.suspect:
-                self.ahead.add(run)
+            if not run.lease.suspect:
+                self.ahead.ready.append(run)
             elif self.slots.suspect is None and self.slots.room > 0:
                 self._begin(run)
             else:  # they run one at a time, so that none is lost for another
-                self._turn_away(run, Unserved(_BUSY_DELAY))
+                self._turn_away(run, Unserved(BUSY_DELAY))
 
     async def begin(self) -> None:
-        """Begin what lies ready, as much as there is room for."""
-        while self._begin_ready():  # noqa: ASYNC110  # a turn for what runs, no waiting for an event
+        """Begin what lies ready, as much as there is room for. What runs has its turn after some."""
+        ready = self.ahead.ready
+        while ready and self.slots.room > 0:
+            for _ in range(min(_BEGUN_AT_ONCE, len(ready), self.slots.room)):
+                self._begin(ready.popleft())
             await asyncio.sleep(0)
-
-    def _begin_ready(self) -> bool:
-        """Begin some of what lies ready. Whether there is room for more: what runs has its turn first."""
-        for _ in range(_BEGUN_AT_ONCE):
-            if not self.ahead or self.slots.room <= 0:
-                return False
-            self._begin(self.ahead.pop())
-        return True
 
     def _begin(self, run: Run) -> None:
         """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
@@ -109,20 +110,34 @@ class Attempts:
         """It has been read: start it, or let it wait for a child process, or hand it back."""
         registration = run.registration
         assert registration is not None
-        if run.interrupt is not None:
-            self._turn_away(run, Released())
-        elif self.slots.full(run.function, registration.max_concurrency):
-            self._settle(run, Unserved(_BUSY_DELAY))
-        elif registration.in_process and not self.slots.child_free:
-            again = _BUSY_DELAY if run.suspect else self._for_children.add(run)  # who waits could be lost for another
-            if again is not None:
-                self._settle(run, Unserved(again))
-        else:
-            run.started = self._clock.now()
-            # Not with what the attempt that made room has set: what a function binds is for itself.
-            task = self._loop.create_task(self._attempt(run), name=run.job_id, context=self._variables.copy())
-            self.slots.begin(run, task)
+        if registration.bounds is not None and not self._fits(run, registration.bounds):
+            return
+        run.started = self._clock.now()
+        # Not with what the attempt that made room has set: what a function binds is for itself.
+        task = self._new_task(self._attempt(run, registration), name=run.job_id, context=self._variables.copy())
+        self.slots.begin(run, task)
+        if run.timeout is not None or registration.soft_timeout is not None:
             self._deadlines.watch(run, run.timeout, registration.soft_timeout)
+
+    def _fits(self, run: Run, bounds: Bounds) -> bool:
+        """Whether its function's bounds let it start. Else it waits for a child process, or goes back for a while."""
+        again: float | None = BUSY_DELAY
+        if not self.slots.full(run.function, bounds.max_concurrency):
+            if not bounds.in_process or self.slots.child_free:
+                return True
+            again = self._for_children.add(run)
+        if again is not None:
+            self._settle(run, Unserved(again))
+        return False
+
+    def _place_waiting(self) -> None:
+        """A child process may be free for those that wait for one."""
+        while self._for_children.waiting and self.slots.child_free:
+            run = self._for_children.waiting.popleft()
+            if run.interrupt is None:
+                self._place(run)
+            else:
+                self._turn_away(run, Released())
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
         self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
@@ -130,12 +145,12 @@ class Attempts:
     @property
     def started(self) -> int:
         """How many were taken up, or lie ready to be."""
-        return self._begun + len(self.ahead)
+        return self._begun + len(self.ahead.ready)
 
     @property
     def room(self) -> int:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
-        return self.slots.room - len(self._for_children) + self.ahead.lacks
+        return self.slots.room - len(self._for_children.waiting) + self.ahead.lacks
 
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds."""
@@ -144,8 +159,8 @@ class Attempts:
 
     def _hand_back_waiting(self) -> None:
         self.hand_back_ready()
-        while self._for_children:
-            self._turn_away(self._for_children.pop(), Released())
+        while self._for_children.waiting:
+            self._turn_away(self._for_children.waiting.popleft(), Released())
 
     def _turn_away(self, run: Run, outcome: Outcome) -> None:
         """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""
@@ -153,63 +168,53 @@ class Attempts:
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
         self._settle(run, stopped or refused or outcome)
 
-    async def _attempt(self, run: Run) -> None:
-        hooks, registration = self.plan.hooks, run.registration
-        if run.suspect:
+    async def _attempt(self, run: Run, registration: Registration) -> None:
+        if run.lease.suspect:
             await self._finisher.catch_up()  # the others have been handed back
-        if time.monotonic() - run.asked_at > self.plan.lease and await self._is_lost(run):
-            await self._end(run, Disowned())
+        if time.monotonic() - run.asked_at > self._lease and await self._is_lost(run):
+            self._end(run, Disowned())
             return
-        make = self._contexts.make if hooks.any or (registration is not None and registration.needs_context) else None
+        make = self._contexts.make if registration.needs_context or self._hooked else None
         refusal = await self._contexts.bring_results(run) if make is not None and "after" in run.options else None
         CURRENT.set(run)
-        outcome = refusal or await perform(run, make, hooks.on_start)
+        outcome = refusal or await perform(run, make, self.plan.hooks.on_start)
         run.over = True
-        report = run.context.report if run.context is not None else None
-        if run.log is not None or (isinstance(report, ProgressReporter) and report.waits):
+        if (last := last_words(run, self._logs)) is not None:
             with suppress(asyncio.CancelledError):  # it has ended: that somebody stops it now must not leave it here
-                await shielded(self._write_last(run.log, report))
-        await self._end(run, outcome)
-
-    async def _write_last(self, log_: JobLog | None, report: object) -> None:
-        """The last report and the last lines, while the job is still ours."""
-        if isinstance(report, ProgressReporter):
-            await report.flush_quietly()
-        if log_ is not None:
-            await self._logs.finish(log_)
+                await shielded(last)
+        if self._after_hooks is None:
+            self._end(run, outcome)
+        else:
+            await self._after_hooks.see_out(run, lambda: self._end(run, outcome))
 
     async def _is_lost(self, run: Run) -> bool:
         """Whether this process stood still for so long, between claim and start, that another may have the job."""
-        arguments: list[Argument] = [int(self.plan.lease * 1000), run.job_id, run.lease.token, run.lease.queue]
         try:
-            return len(cast("list[Any]", await self._scripts.call("renew", (), arguments))) > 1
+            return bool(await keep(self._scripts, self._lease, [run.held]))
         except (RedisError, OSError):
             return True
 
-    async def _end(self, run: Run, outcome: Outcome) -> None:
+    def _end(self, run: Run, outcome: Outcome) -> None:
         self.slots.end(run)
-        self.ahead.ended()
-        if run.thread is not None:
-            self._leave_running(run, run.thread)
-        if isinstance(outcome, Returned) and run.interrupt is not None:
+        self.ahead.ended += 1
+        if run.interrupt is not None and isinstance(outcome, Returned):
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
-        recorded, context = self._after_hooks.expect(run), run.context
         self._settle(run, outcome)
         if run.thread is None:
             self._free(run)
-        if recorded is not None:
-            await recorded
-            await self._after_hooks.call(run, context)
+        else:
+            self._leave_running(run, run.thread)
 
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
         self.slots.free(run)
-        if run.registration is not None and run.registration.in_process:
+        registration, ready = run.registration, self.ahead.ready
+        if registration is not None and registration.bounds is not None and registration.bounds.in_process:
             self._for_children.learn((self._clock.now() - run.started) / 1000)
-        while self._for_children and self.slots.child_free:
-            self._place(self._for_children.pop())
-        while self.ahead and self.slots.room > 0:
-            self._variables.run(self._begin, self.ahead.pop())  # what is read and said of it is not this one's
+        if self._for_children.waiting:
+            self._place_waiting()
+        while ready and self.slots.room > 0:
+            self._variables.run(self._begin, ready.popleft())  # what is read and said of it is not this one's
         if self.wake_when_free:
             self._wake.set()
 
@@ -224,9 +229,6 @@ class Attempts:
     def _thread_ended(self, run: Run) -> None:
         log.info("its thread has ended", job_id=run.job_id, function=run.function)
         self._free(run)
-
-    def _timeout(self, run: Run) -> None:
-        self.slots.interrupt(run.job_id, Interrupt.TIMEOUT)
 
     def _soft_timeout(self, run: Run) -> None:
         log.warning("soft timeout", job_id=run.job_id, function=run.function, attempt=run.attempt)
@@ -255,10 +257,11 @@ class Attempts:
                 log.warning("lease lost, attempt stopped", job_id=job_id)
 
     def _recorded(self, ended: Sequence[Ended]) -> None:
+        self.slots.forget([item.run for item in ended])
         for item in ended:
-            self.slots.forget(item.run)
-            self._after_hooks.recorded(item.run)
-            if item.ending is not None and not item.recorded:
+            if self._after_hooks is not None:
+                self._after_hooks.recorded(item.run)
+            if not item.recorded and item.ending is not None:
                 log.warning("stale outcome refused", job_id=item.run.job_id)
         if self.wake_when_idle and self.idle:
             self._wake.set()
@@ -279,7 +282,8 @@ class Attempts:
         await self._finisher.drain(FAREWELL)
         await self._lane.close()
         await self._contexts.close()
-        self._after_hooks.give_up()
+        if self._after_hooks is not None:
+            self._after_hooks.give_up()
         self._deadlines.stop()
 
     async def settled(self) -> None:
@@ -290,4 +294,5 @@ class Attempts:
 
     @property
     def idle(self) -> bool:
-        return not self.slots.tasks and not self.ahead and not self._for_children and not self._finisher.waiting
+        waiting = self.ahead.ready or self._for_children.waiting or self._finisher.waiting
+        return not self.slots.tasks and not waiting

@@ -5,6 +5,8 @@ from typing import Final
 
 from service.engine.run import Run
 
+BUSY_DELAY: Final = 0.5
+"""Seconds after which a job comes again for which its worker had no place."""
 _AHEAD: Final = 2.0
 """Seconds of work that wait here; what cannot start within them had better wait in its queue, where all can see it."""
 _SOONEST: Final = 0.05
@@ -18,14 +20,19 @@ class ChildQueue:
     def __init__(self, processes: int, slots: int) -> None:
         self._processes = processes
         self._most = max(processes, slots // 2)
-        self._waiting: deque[Run] = deque()
+        self.waiting: deque[Run] = deque()
         self._takes = 0.5
 
     def add(self, run: Run) -> float | None:
-        """Let it wait here. When there is no room: seconds after which half of those who wait will have started."""
+        """Let it wait here. When there is no room: seconds after which half of those who wait will have started.
+
+        A suspect does not wait here: it could be lost for another.
+        """
+        if run.lease.suspect:
+            return BUSY_DELAY
         room = max(self._processes, min(self._most, int(_AHEAD * self._processes / self._takes)))
-        if len(self._waiting) < room:
-            self._waiting.append(run)
+        if len(self.waiting) < room:
+            self.waiting.append(run)
             return None
         return max(_SOONEST, min(_LATEST, self._takes * room / self._processes / 2))
 
@@ -33,15 +40,9 @@ class ChildQueue:
         """How long a call took."""
         self._takes += _WEIGHT * (max(seconds, 0.001) - self._takes)
 
-    def pop(self) -> Run:
-        return self._waiting.popleft()
-
     def remove(self, job_id: str) -> Run | None:
         """Take it out of turn, if it waits here."""
-        run = next((run for run in self._waiting if run.job_id == job_id), None)
+        run = next((run for run in self.waiting if run.job_id == job_id), None)
         if run is not None:
-            self._waiting.remove(run)
+            self.waiting.remove(run)
         return run
-
-    def __len__(self) -> int:
-        return len(self._waiting)

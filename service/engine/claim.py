@@ -11,7 +11,7 @@ import orjson
 
 from service.engine import keys
 from service.engine.clock import RedisClock
-from service.engine.run import Lease, Run
+from service.engine.run import Held, Lease, Run
 from service.engine.scripts import Argument, Scripts
 
 _PARTS = 5
@@ -35,6 +35,16 @@ class Claim:
     def is_full(self) -> bool:
         """Whether there were as many jobs as were asked for: there may be more."""
         return len(self.jobs) >= self.asked > 0
+
+
+async def keep(scripts: Scripts, lease: float, held: Sequence[Held]) -> list[str]:
+    """Renew leases now, for `lease` seconds. Returns the ids that others have taken. Raises redis's RedisError."""
+    taken: list[str] = []
+    for first in range(0, len(held), _RENEWED_AT_ONCE):
+        parts: list[Argument] = [part for item in held[first : first + _RENEWED_AT_ONCE] for part in item]
+        reply = cast("list[bytes]", await scripts.call("renew", (), [int(lease * 1000), *parts]))
+        taken += [identifier.decode() for identifier in reply[1:]]
+    return taken
 
 
 class Claimer:
@@ -82,15 +92,6 @@ class Claimer:
             tuple(_text(identifier) for identifier in aborts),
         )
 
-    async def keep(self, held: Sequence[tuple[str, str, str]]) -> list[str]:
-        """Renew leases now: job id, token and queue of each. Returns the ids that others have taken."""
-        taken: list[str] = []
-        for first in range(0, len(held), _RENEWED_AT_ONCE):
-            parts: list[Argument] = [part for item in held[first : first + _RENEWED_AT_ONCE] for part in item]
-            reply = cast("list[bytes]", await self._scripts.call("renew", (), [self._lease_ms, *parts]))
-            taken += [identifier.decode() for identifier in reply[1:]]
-        return taken
-
     async def sweep_aborts(self, job_ids: Sequence[str]) -> None:
         """Bring waiting jobs that a stock client aborted to the head, forget aborts without a job."""
         await self._scripts.call("sweep_aborts", (), list(job_ids))
@@ -103,7 +104,8 @@ class Claimer:
             leases = [Lease(f"{head}1|0", queue)] * len(payloads)
             for place, (attempt, lost, aborted, noted) in orjson.loads(unusual).items():
                 token = f"{head}{attempt}|{lost}"
-                leases[int(place) - 1] = Lease(token, queue, attempt, lost, aborted == 1, noted == 1)
+                past = Lease.after(token, queue, attempt, lost, aborted=aborted == 1, noted=noted == 1)
+                leases[int(place) - 1] = past
             for job_id, payload, score, lease in zip(_texts(ids), payloads, scores.split(), leases, strict=True):
                 yield Run(job_id, payload, float(score), lease, *when, noted=lease.noted)
 

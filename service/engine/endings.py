@@ -172,16 +172,16 @@ def _plain_arguments(record: dict[str, Any]) -> dict[str, Any]:
 
 def said_once(jobs: Iterable[tuple[_Key, Finished]]) -> tuple[list[_Key], list[Argument]]:
     """The arguments of finish.lua, and whose these are, in their order: what jobs share is said once for them."""
-    groups: dict[Alike, list[tuple[_Key, str, bytes]]] = {}
+    groups: dict[Alike, tuple[list[_Key], list[Argument]]] = {}
     for key, (job_id, record, alike) in jobs:
-        groups.setdefault(alike, []).append((key, job_id, record))
+        members, own = groups.get(alike) or groups.setdefault(alike, ([], []))
+        members.append(key)
+        own += (job_id, record)
     order: list[_Key] = []
     arguments: list[Argument] = []
-    for alike, members in groups.items():
-        arguments += (*alike, len(members))
-        for key, job_id, record in members:
-            order.append(key)
-            arguments += (job_id, record)
+    for alike, (members, own) in groups.items():
+        order += members
+        arguments += (*alike, len(members), *own)
     return order, arguments
 
 

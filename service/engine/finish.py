@@ -112,12 +112,12 @@ class Finisher:
 
     async def _record(self, batch: Sequence[Ended]) -> None:
         """Jobs that are done, then those that go back to their queues."""
-        done = [(item, words) for item in batch if (words := _written(item, Finish, self._records.finish))]
-        for part in in_parts(done, lambda finished: len(finished[1])):
+        done = _written(batch, Finish, self._records.finish)
+        for part in in_parts(done, [len(record) for _, (_, record, _) in done]):
             ordered, arguments = said_once(part)
             _note(ordered, await self._call("finish", arguments))
-        back = [(item, words) for item in batch if (words := _written(item, HandBack, hand_back))]
-        for part in in_parts(back, lambda words: len(words[7])):
+        back = _written(batch, HandBack, hand_back) if len(done) < len(batch) else []
+        for part in in_parts(back, [len(words[7]) for _, words in back]):
             told = await self._call("reschedule", list(chain.from_iterable(words for _, words in part)))
             _note([item for item, _ in part], told)
 
@@ -135,15 +135,20 @@ class Finisher:
                 tries += 1
 
 
-def _written(item: Ended, kind: type[_Kind], write: Callable[[Run, _Kind, int], _Words]) -> _Words | None:
-    """An ending of that kind as its script takes it. One that cannot be written down must not keep back the others."""
-    if not isinstance(item.ending, kind):
-        return None
-    try:
-        return write(item.run, item.ending, item.at)
-    except Exception:
-        log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
-        return None
+def _written(
+    batch: Sequence[Ended], kind: type[_Kind], write: Callable[[Run, _Kind, int], _Words]
+) -> list[tuple[Ended, _Words]]:
+    """Endings of that kind as their script takes them. One that cannot be is passed over."""
+    written: list[tuple[Ended, _Words]] = []
+    for item in batch:
+        ending = item.ending
+        if not isinstance(ending, kind):
+            continue
+        try:
+            written.append((item, write(item.run, ending, item.at)))
+        except Exception:
+            log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
+    return written
 
 
 def _note(ended: Sequence[Ended], answers: Sequence[int]) -> None:

@@ -1,11 +1,19 @@
-"""What must not stop the event loop of a process that is a worker and nothing else."""
+"""What a worker needs of its event loop beyond what asyncio offers."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import structlog
 
 log = structlog.get_logger("arqade.worker")
+
+
+def maker_of_tasks(loop: asyncio.AbstractEventLoop) -> Callable[..., "asyncio.Task[None]"]:
+    """What its `create_task` comes to where it has no factory. uvloop's gives each task another name first."""
+    plain = loop.get_task_factory() is None
+    return cast("Callable[..., asyncio.Task[None]]", partial(asyncio.Task, loop=loop) if plain else loop.create_task)
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]", *, handles_signals: bool) -> None:

@@ -14,10 +14,8 @@ import structlog
 from redis.exceptions import NoScriptError, RedisError
 
 from service.engine import keys
+from service.engine.run import Held
 from service.engine.scripts import digest, source
-
-Held = tuple[str, str, str]
-"""Job id, token, queue."""
 
 WORKER_TTL: Final = 15
 _TICK: Final = 0.25

@@ -39,6 +39,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What keeps a function from every free slot of its worker."""
+
+    max_concurrency: int | None
+    in_process: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Registration:
     """One function as the worker runs it; durations in seconds."""
 
@@ -53,9 +61,9 @@ class Registration:
     retry: RetryPolicy | None
     """None: a plain exception is final, as in ARQ."""
     may_ask_retry: bool
-    max_concurrency: int | None
     needs_context: bool
-    in_process: bool = False
+    bounds: Bounds | None = None
+    """None: it may have any."""
 
 
 def register(entry: ArqFunction | CronJob, limits: Limits, executors: Executors) -> Registration:
@@ -74,10 +82,14 @@ def register(entry: ArqFunction | CronJob, limits: Limits, executors: Executors)
         failed_ttl=limits.failed_ttl,
         retry=spec.retry,
         may_ask_retry=True,
-        max_concurrency=spec.max_concurrency,
         needs_context=spec.takes_context,
-        in_process=spec.executor == "process",
+        bounds=_bounds(spec),
     )
+
+
+def _bounds(spec: Function) -> Bounds | None:
+    in_process = spec.executor == "process"
+    return Bounds(spec.max_concurrency, in_process) if in_process or spec.max_concurrency is not None else None
 
 
 def _plain(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
@@ -95,7 +107,6 @@ def _plain(entry: ArqFunction | CronJob, limits: Limits) -> Registration:
         failed_ttl=keep,
         retry=None,
         may_ask_retry=limits.retry,
-        max_concurrency=None,
         needs_context=True,
     )
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
 
 import orjson
 from arq.jobs import deserialize_job_raw
@@ -46,12 +46,15 @@ _NUMBERS: Final = ("timeout", "max_attempts", "expires_in", "priority", "run_at"
 _LARGEST: Final = 1e13
 NEVER: Final = float("inf")
 Hook = Callable[[dict[Any, Any]], Awaitable[Any]]
+Held = tuple[str, str, str]
+"""Job id, token, queue: what proves whose a job is."""
 
 
 class Lease(NamedTuple):
     """Under which a job was claimed; most jobs of a claim share one. `queue` is its sorted set.
 
     `attempt` by what Redis has counted. `lost`: how often its worker was. `noted`: something was written beside it.
+    `suspect`: one more lost worker would end the job; it may be what killed the others, or its neighbour.
     """
 
     token: str
@@ -60,6 +63,12 @@ class Lease(NamedTuple):
     lost: int = 0
     aborted: bool = False
     noted: bool = False
+    suspect: bool = False
+
+    @classmethod
+    def after(cls, token: str, queue: str, attempt: int, lost: int, *, aborted: bool, noted: bool) -> Self:
+        """Of a job that has a past."""
+        return cls(token, queue, attempt, lost, aborted, noted, lost >= LOST_LIMIT - 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -104,9 +113,8 @@ class Run:
     """Of a function with sensitive arguments: what must not be recorded."""
 
     @property
-    def suspect(self) -> bool:
-        """Whether one more lost worker would end the job: it may be what killed the others, or its neighbour."""
-        return self.lease.lost >= LOST_LIMIT - 1
+    def held(self) -> Held:
+        return self.job_id, self.lease.token, self.lease.queue
 
     def kept(self, error: BaseException | None) -> BaseException | None:
         """An exception for who records the object itself, which could hold any of what must not be recorded."""
@@ -138,8 +146,8 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
         # JSON of a team's own form is for the team's deserializer; payloads of ours begin with f.
         if raw.startswith(b"{" if deserializer in _OURS else b'{"f":'):
             stored: dict[str, Any] = orjson.loads(raw)
-            fields = stored["f"], stored["a"], stored["k"], stored["t"], stored["et"]
-            _fill(run, *fields, stored.get("x") or _NO_OPTIONS)
+            options = stored.get("x") or _NO_OPTIONS
+            _fill(run, stored["f"], stored["a"], stored["k"], stored["t"], stored["et"], options)
         else:
             _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), _NO_OPTIONS)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
@@ -149,21 +157,22 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
 
 def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueued: Any, options: Any) -> None:
     """Ours are always of this form; who else can write to Redis may have written anything. Raises TypeError."""
-    sound = (
-        isinstance(function, str)
-        and isinstance(args, (list, tuple))
-        and isinstance(kwargs, dict)
-        and isinstance(job_try or 0, int)
-        and isinstance(options, dict)
-    )
-    if not sound or (options and not _are_sound(cast("dict[str, Any]", options))):
+    sound = isinstance(function, str) and isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
+    if not sound or (options and not _are_sound(options)) or (job_try and not isinstance(job_try, int)):
         raise TypeError("its fields are not of the form of a job")
+    run.function, run.kwargs, run.options = function, kwargs, options
+    if args:
+        run.args = args
     run.enqueued = int(enqueued)
-    run.function, run.args, run.kwargs, run.options = function, args or (), kwargs, options
-    run.attempt = run.lease.attempt + max(0, (job_try or 1) - 1)
+    run.attempt = run.lease.attempt
+    if job_try:
+        run.attempt += max(0, job_try - 1)
 
 
-def _are_sound(options: dict[str, Any]) -> bool:
+def _are_sound(options: Any) -> bool:
+    if not isinstance(options, dict):
+        return False
+    options = cast("dict[str, Any]", options)
     numbers = (options.get(name, 0) for name in _NUMBERS)
     in_range = all(isinstance(number, (int, float)) and 0 <= number < _LARGEST for number in numbers)
     after = options.get("after", [])
@@ -176,9 +185,12 @@ def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | No
     registration = registrations.get(run.function)
     if registration is None:
         return Unserved(UNSERVED_DELAY)
-    run.registration, run.function = registration, registration.name  # one text for all its jobs
-    run.max_attempts = int(run.options.get("max_attempts") or registration.max_attempts)
-    run.timeout = run.options.get("timeout", registration.timeout)
+    run.registration = registration
+    run.function = registration.name  # one text for all its jobs
+    run.max_attempts, run.timeout = registration.max_attempts, registration.timeout
+    if run.options:
+        run.max_attempts = int(run.options.get("max_attempts") or run.max_attempts)
+        run.timeout = run.options.get("timeout", run.timeout)
     return None
 
 

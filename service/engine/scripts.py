@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Final, TypeVar, cast
@@ -14,8 +14,7 @@ from service.engine import keys
 from service.engine.together import Together
 
 Argument = str | bytes | int | float
-_Key = TypeVar("_Key")
-_Words = TypeVar("_Words")
+_Job = TypeVar("_Job")
 NAMES: Final = (
     "announce",
     "cancel",
@@ -173,18 +172,17 @@ class Scripts:
             raise
 
 
-def in_parts(jobs: Iterable[tuple[_Key, _Words]], size: Callable[[_Words], int]) -> Iterator[list[tuple[_Key, _Words]]]:
+def in_parts(jobs: Sequence[_Job], sizes: Sequence[int]) -> Iterator[Sequence[_Job]]:
     """What is said of many jobs in calls of bounded size: Redis cuts a link that sends too much at once.
 
-    `size`: bytes of what can be large in what is said of one.
+    `sizes`: bytes of what can be large in what is said of each.
     """
-    part: list[tuple[_Key, _Words]] = []
-    total = 0
-    for key, words in jobs:
-        part.append((key, words))
-        total += size(words)
-        if total > _MOST_AT_ONCE:
-            yield part
-            part, total = [], 0
-    if part:
-        yield part
+    first = total = 0
+    if sum(sizes) > _MOST_AT_ONCE:
+        for place, size in enumerate(sizes):
+            total += size
+            if total > _MOST_AT_ONCE:
+                yield jobs[first : place + 1]
+                first, total = place + 1, 0
+    if first < len(jobs):
+        yield jobs[first:]

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from service.engine.attempts import FAREWELL, Attempts
 from service.engine.beside import beside
-from service.engine.claim import Claim, Claimer
+from service.engine.claim import Claim, Claimer, keep
 from service.engine.clock import RedisClock
 from service.engine.followers import Followers
 from service.engine.plan import Plan
@@ -87,13 +87,13 @@ class Serving:
         # All slots at once from a long backlog only: else another worker has its half.
         batch = min(self.plan.slots if self.attempts.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH)
         room = max(0, min(self.attempts.room, limit(), batch))
-        waits = room < batch // 4 and len(self.attempts.ahead) > 0  # for room that is worth a call
+        waits = room < batch // 4 and len(self.attempts.ahead.ready) > 0  # for room that is worth a call
         return 0 if waits else room
 
     async def _claim(self, asked: int) -> Claim:
         self._again = False
         if self._failures:  # after an outage: what nobody else has started is still this worker's
-            self.attempts.lose(await self._claimer.keep(self.attempts.slots.held()))
+            self.attempts.lose(await keep(self._lane, self.plan.lease, self.attempts.slots.held()))
         return await self._claimer.claim([(queue, asked) for queue in self._order()], asked)
 
     async def _answer(self) -> Claim | None:

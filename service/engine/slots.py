@@ -2,35 +2,31 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 
 from service.engine.outcome import Interrupt
-from service.engine.pulse import Held
-from service.engine.run import Run
+from service.engine.registration import Bounds
+from service.engine.run import Held, Run
 
 
 class Slots:
     """Holds a run from its claim until its outcome is recorded; its slot is free again when its function ends.
 
-    `processes`: how many of the slots may be taken by functions in child processes.
+    `processes`: how many of the slots may be taken by functions in child processes. `room`: how many slots are free.
     """
 
     def __init__(self, size: int, processes: int) -> None:
-        self.size = size
+        self.size = self.room = size
         self.processes = processes
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._held: dict[str, Run] = {}
         self.suspect: Run | None = None
-        self._running = 0
         self._in_processes = 0
         self._by_function: Counter[str] = Counter()
 
     @property
-    def room(self) -> int:
-        return self.size - self._running
-
-    @property
     def running(self) -> int:
-        return self._running
+        return self.size - self.room
 
     def hold(self, run: Run) -> None:
         """Keep the run's lease alive from now on. An older run of the same job here has lost its own: stop it."""
@@ -40,12 +36,12 @@ class Slots:
 
     def begin(self, run: Run, task: "asyncio.Task[None]") -> None:
         """The function starts, in `task`."""
-        run.task = task
-        self.tasks[run.job_id] = task
-        if run.suspect:
+        run.task = self.tasks[run.job_id] = task
+        self.room -= 1
+        if run.lease.suspect:
             self.suspect = run
-        self._running += 1
-        self._count_limited(run, 1)
+        if (registration := run.registration) is not None and registration.bounds is not None:
+            self._count(run.function, registration.bounds, 1)
 
     def end(self, run: Run) -> None:
         """The attempt is over; the lease is held until `forget`."""
@@ -56,24 +52,23 @@ class Slots:
 
     def free(self, run: Run) -> None:
         """The function has ended too: its slot is for another."""
-        self._running -= 1
-        self._count_limited(run, -1)
+        self.room += 1
+        if (registration := run.registration) is not None and registration.bounds is not None:
+            self._count(run.function, registration.bounds, -1)
 
-    def _count_limited(self, run: Run, one: int) -> None:
-        """Most functions have no limits of their own."""
-        registration = run.registration
-        if registration is None:
-            return
-        if registration.in_process:
+    def _count(self, function: str, bounds: Bounds, one: int) -> None:
+        if bounds.in_process:
             self._in_processes += one
-        if registration.max_concurrency is not None:
-            self._by_function[run.function] += one
+        if bounds.max_concurrency is not None:
+            self._by_function[function] += one
 
-    def forget(self, run: Run) -> None:
-        """The outcome is recorded. What its task holds holds the run: the circle is cut here, not by the collector."""
-        run.task = run.context = run.log = None
-        if self._held.get(run.job_id) is run:
-            del self._held[run.job_id]
+    def forget(self, runs: Iterable[Run]) -> None:
+        """Their outcomes are recorded. What a task holds holds its run: the circle ends here, not by the collector."""
+        held = self._held
+        for run in runs:
+            run.task = run.context = run.log = None
+            if held.get(run.job_id) is run:
+                del held[run.job_id]
 
     def full(self, function: str, limit: int | None) -> bool:
         """Whether a function's own limit in this worker is reached."""
@@ -89,7 +84,7 @@ class Slots:
         runs = self._held.copy().values()
         for run in runs:
             run.noted = True  # a renewal notes whose it is
-        return [(run.job_id, run.lease.token, run.lease.queue) for run in runs]
+        return [run.held for run in runs]
 
     def interrupt(self, job_id: str, why: Interrupt) -> bool:
         """Stop a function, or keep it from starting. False when it is not here, or is being stopped already."""

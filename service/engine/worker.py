@@ -237,16 +237,13 @@ class Worker(ArqWorker):
         )
 
     def _count(self, ended: Sequence[Ended]) -> None:
-        for item in ended:
-            match item.ending:
-                case Finish(state=JobState.SUCCEEDED) if item.recorded:
-                    self.jobs_complete += 1
-                case Finish() if item.recorded:
-                    self.jobs_failed += 1
-                case HandBack(phase=phase) if item.recorded and phase not in {"unserved", "busy"}:
-                    self.jobs_retried += 1
-                case _:
-                    pass
+        recorded = [item.ending for item in ended if item.recorded]
+        done = [ending.state is JobState.SUCCEEDED for ending in recorded if isinstance(ending, Finish)]
+        self.jobs_complete += sum(done)
+        self.jobs_failed += len(done) - sum(done)
+        for ending in recorded if len(done) < len(recorded) else ():
+            if isinstance(ending, HandBack) and ending.phase not in {"unserved", "busy"}:
+                self.jobs_retried += 1
         if self.options.on_ended is not None:
             self.options.on_ended(ended)
 

@@ -53,7 +53,7 @@ async def test_of_a_short_backlog_nothing_is_claimed_ahead_as_another_worker_may
 
 async def test_once_a_job_has_ended_nothing_is_guessed() -> None:
     ahead = Ahead(slots=1_000)
-    ahead.ended()
+    ahead.ended += 1
     ahead.expect_backlog(1_000_000)
     assert ahead.lacks <= 1
 

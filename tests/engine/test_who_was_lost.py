@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.engine import AttemptState, Change, job, keys
-from service.engine.claim import Claimer
+from service.engine.claim import Claimer, keep
 from service.engine.clock import RedisClock
 from service.engine.scripts import Scripts
 from tests.stage import Stage, ask
@@ -25,7 +25,7 @@ async def test_the_history_names_the_worker_that_was_lost(stage: Stage, changed:
     redis: Any = stage.address.open_pool()
     dying = Claimer(Scripts(redis), "wrk_dying", RedisClock(), lease=60, events_kept=100)
     claimed = (await dying.claim([(QUEUE, 1)], 1)).jobs[0]
-    assert await dying.keep([(made.id, claimed.lease.token, QUEUE)]) == [], "its pulse beat once"
+    assert await keep(Scripts(redis), 60, [claimed.held]) == [], "its pulse beat once"
 
     await redis.delete(keys.lease(made.id))  # it died: the lease runs out
     await redis.zadd(QUEUE, {made.id: claimed.score + 0.5})
