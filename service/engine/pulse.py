@@ -15,7 +15,8 @@ from redis.exceptions import NoScriptError, RedisError
 
 from service.engine import keys
 from service.engine.run import Held
-from service.engine.scripts import digest, source
+from service.engine.script_text import source
+from service.engine.scripts import digest
 
 WORKER_TTL: Final = 15
 _TICK: Final = 0.25

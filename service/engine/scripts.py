@@ -1,16 +1,15 @@
 """Loads the Lua scripts and calls them: one EVALSHA a call, loaded again by itself when Redis has forgotten it."""
 
 import hashlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib import resources
 from typing import Any, Final, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ReadOnlyError
 
 from service.engine import keys
+from service.engine.script_text import source
 from service.engine.together import Together
 
 Argument = str | bytes | int | float
@@ -51,58 +50,7 @@ NAMES: Final = (
     "sweep_aborts",
     "sweep_followers",
 )
-_ENDING: Final = ("following",)
-_CREATING: Final = (*_ENDING, "meeting", "creating")
-_SHARED: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(("delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
-    **dict.fromkeys(("enqueue", "enqueue_batch"), _CREATING),
-    "cancel": (*_ENDING, "cancelling"),
-    "schedule_fire": (*_CREATING, "cancelling"),
-}
-"""What a script begins with, after the prelude; these files are no scripts of their own."""
-_PLACEHOLDER = re.compile(r"\{([A-Z_]+)\}")
-_CONSTANTS: Final = {name: value for name, value in vars(keys).items() if name.isupper()} | {
-    "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE)
-}
 _MOST_AT_ONCE: Final = 64 * 1024 * 1024
-_MUST_RUN_WHEN_FULL: Final = frozenset(
-    {
-        "announce",
-        "cancel",
-        "delete",
-        "expire",
-        "finish",
-        "key_revoke",
-        "leave",
-        "pause",
-        "purge",
-        "renew",
-        "reschedule",
-        "resume",
-        "sweep_followers",
-    }
-)
-"""What frees memory or keeps a promise may write when Redis is at `maxmemory` (needs Redis 7.0)."""
-
-
-@cache
-def source(name: str, *, allow_oom: bool) -> str:
-    """A script's text: shebang where the server knows it, shared parts with the keys filled in, body."""
-    folder = resources.files("service.engine").joinpath("lua")
-    prelude = folder.joinpath("prelude.lua").read_text(encoding="utf-8")
-    body = folder.joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    prelude = _PLACEHOLDER.sub(lambda found: str(_CONSTANTS[found[1]]), prelude)
-    for part in _SHARED.get(name, ()):
-        prelude += folder.joinpath(f"{part}.lua").read_text(encoding="utf-8")
-    return (_shebang(name) if allow_oom else "") + prelude + body
-
-
-def _shebang(name: str) -> str:
-    """Redis 7.0 refuses a script with one as a whole when it could not write, be it full or read-only.
-
-    A claim finds nothing due on a replica that was the primary a moment ago, and must not take that for an answer.
-    """
-    return "#!lua flags=allow-oom\n" if name in _MUST_RUN_WHEN_FULL else "#!lua\n" if name == "claim" else ""
 
 
 @cache

@@ -9,7 +9,8 @@ from typing import Any, Final, Self, cast
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from service.engine.scripts import Argument, Scripts, source
+from service.engine.script_text import source
+from service.engine.scripts import Argument, Scripts
 
 _CLOCK: Final = "test:clock"
 _ASKS: Final = re.compile(r"local function clock\(\)\n.*?\nend\n", re.DOTALL)
@@ -20,7 +21,7 @@ _TOLD: Final = f"local function clock() return tonumber(redis.call('GET', '{_CLO
 def _turned(name: str) -> tuple[str, str]:
     """A script that believes the test's clock, and its digest."""
     text, found = _ASKS.subn(_TOLD, source(name, allow_oom=False))
-    assert found == 1
+    assert found == ("clock()" in text)
     assert "'TIME'" not in text, f"{name}.lua asks for the time in a second place"
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 

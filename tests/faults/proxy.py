@@ -9,7 +9,8 @@ from typing import Any, cast
 
 from redis.asyncio.connection import parse_url
 
-from service.engine.scripts import digest, source
+from service.engine.script_text import source
+from service.engine.scripts import digest
 
 Command = list[bytes]
 

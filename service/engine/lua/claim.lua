@@ -7,6 +7,7 @@
 --   unusual: {place: [attempt, lost, aborted, noted]}, where [1,0,0,0] is usual}.
 --   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
+-- Numbers are given to Redis as text where they can be: to make one of a number costs as much as a small command.
 local now, lease, worker = clock(), ARGV[2], ARGV[1]
 local at = now
 local now_text, lease_until = int(now), lease_end(now, lease)
@@ -146,7 +147,7 @@ local function take_from(queue, index, most)
   local any_lost = false
   while n < most and skipped < 1000 do
     local asked, offset = most - n, skipped + n
-    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', by_now, 'WITHSCORES', 'LIMIT', offset, asked)
+    local due = redis.call('ZRANGEBYSCORE', queue, '-inf', by_now, 'WITHSCORES', 'LIMIT', offset > 0 and offset or '0', asked)
     local counts = counts_of(due)
     for i = 1, #due, 2 do
       local id, score = due[i], due[i + 1]
@@ -169,7 +170,7 @@ end
 
 -- A delayed job with a priority is queued by its due time; when that comes, it moves ahead.
 local function raise_priorities(queue)
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', RISING .. queue, '-inf', now, 'LIMIT', 0, 200)) do
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', RISING .. queue, '-inf', now_text, 'LIMIT', '0', '200')) do
     local id = string.sub(member, 2)
     local score = redis.call('ZSCORE', queue, id)
     if score and not is_lease_end(score) then
@@ -180,7 +181,7 @@ local function raise_priorities(queue)
 end
 
 local function next_due(queue)
-  local first = redis.call('ZRANGEBYSCORE', queue, '(' .. by_now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  local first = redis.call('ZRANGEBYSCORE', queue, '(' .. by_now, '+inf', 'WITHSCORES', 'LIMIT', '0', '1')
   return first[2] and tonumber(first[2])
 end
 
@@ -211,5 +212,5 @@ else
   end
 end
 emit({}, ARGV[3])
-local aborts = aborting and redis.call('ZRANGE', ABORT, 0, 999) or {}
+local aborts = aborting and redis.call('ZRANGE', ABORT, '0', '999') or {}
 return {now, at, soonest and math.max(0, math.ceil(soonest - now)) or -1, left, aborts, unpack(reply)}

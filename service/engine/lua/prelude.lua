@@ -1,13 +1,6 @@
--- Shared by every script: key prefixes (filled in by scripts.py from keys.py), Redis's clock, events, ownership.
-local PAYLOAD, LEASE, COUNT, RESULT, NOTES = '{PAYLOAD}', '{LEASE}', '{COUNT}', '{RESULT}', '{NOTES}'
-local LOGS = '{LOGS}'
-local UNIQUE, ABORT, EVENTS, QUEUES, WAKE = '{UNIQUE}', '{ABORT}', '{EVENTS}', '{QUEUES}', '{WAKE}'
-local RISING, CONTROL, PAUSED = '{RISING}', '{CONTROL}', '{PAUSED}'
-local WORKERS, WORKER = '{WORKERS}', '{WORKER}'
-local SERVING, HEALTH, DELETED, LONGEST_LEASE = '{SERVING}', '{HEALTH}', '{DELETED}', '{LONGEST_LEASE}'
-local SCHEDULE, FIRES = '{SCHEDULE}', '{FIRES}'
-local FOLLOWED, FOLLOWERS, WAITS, ENDED, HELD = '{FOLLOWED}', '{FOLLOWERS}', '{WAITS}', '{ENDED}', {HELD}
-local DEFAULT_QUEUE, PRIORITY_STEP, HISTORY_MAX = '{DEFAULT_QUEUE}', {PRIORITY_STEP}, 65536
+-- Shared by all scripts, of which each is given what it uses: Redis's clock, places in a queue, events, ownership, records.
+-- Names in capitals that nothing here defines are those of keys.py, filled in as text.
+local HISTORY_MAX = 65536
 
 -- A number as text, made once: in Lua that takes longer than most commands, and many jobs of a call share their times.
 local texts = {}
