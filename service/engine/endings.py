@@ -26,6 +26,7 @@ Finished = tuple[str, bytes, Alike]
 """Of one job: its id, its record, and what it shares."""
 HandedBack = tuple[str, str, str, str | int, int, int, str, bytes, str, bytes]
 """What reschedule.lua is told of one job, in its order."""
+_SUCCEEDED: Final = JobState.SUCCEEDED
 _EVENT: Final = {state: f"job.{state}" for state in JobState}
 
 
@@ -40,7 +41,7 @@ class Records:
         registration = run.registration
         ttl = 86_400.0
         if registration is not None:
-            ttl = registration.result_ttl if ending.state is JobState.SUCCEEDED else registration.failed_ttl
+            ttl = registration.result_ttl if ending.state is _SUCCEEDED else registration.failed_ttl
         milliseconds = -1 if ttl < 0 else int(ttl * 1000)
         queue = run.lease.queue
         unique_key = run.options.get("unique_key", "")
@@ -53,10 +54,10 @@ class Records:
     def _record_of(self, run: Run, ending: Finish, at: int) -> bytes:
         """ARQ's result, with our fields beside. An unserialisable result leaves success a success."""
         registration = run.registration
-        success = ending.state is JobState.SUCCEEDED
+        success = ending.state is _SUCCEEDED
         record: dict[str, Any] = {
             "t": run.attempt, "f": run.function, "id": run.job_id, "state": str(ending.state), "s": success,
-            "a": run.args, "k": run.kwargs, "et": run.enqueued, "st": run.started, "ft": at, "q": run.lease.queue,
+            "a": run.args, "k": run.kwargs or {}, "et": run.enqueued, "st": run.started, "ft": at, "q": run.lease.queue,
             "by": run.lease.token,
         }  # fmt: skip
         if run.options:

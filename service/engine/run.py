@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, cast
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import orjson
 from arq.jobs import deserialize_job_raw
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from service.engine.inside.job_log import JobLog
 
 LOST_LIMIT: Final = 3
-_NO_OPTIONS: Final[dict[str, Any]] = {}  # read only
 UNSERVED_DELAY: Final = 5.0
 _OURS: Final = (None, decode_json)
 _NUMBERS: Final = ("timeout", "max_attempts", "expires_in", "priority", "run_at", "delay")
@@ -50,7 +50,12 @@ Held = tuple[str, str, str]
 """Job id, token, queue: what proves whose a job is."""
 
 
-class Lease(NamedTuple):
+_NONE: Final = repeat(dict[str, Any]()).__next__
+"""What most jobs have of arguments and options: one for all of them, which nobody writes to."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lease:
     """Under which a job was claimed; most jobs of a claim share one. `queue` is its sorted set.
 
     `attempt` by what Redis has counted. `lost`: how often its worker was. `noted`: something was written beside it.
@@ -73,7 +78,10 @@ class Lease(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One attempt on its way through the worker. `score`: its place in the queue when it was claimed."""
+    """One attempt on its way through the worker. `score`: its place in the queue when it was claimed.
+
+    `payload` until it is read.
+    """
 
     job_id: str
     payload: bytes
@@ -86,8 +94,8 @@ class Run:
     """Whether something was written beside the payload: a loss, progress."""
     function: str = ""
     args: Sequence[Any] = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = field(default_factory=_NONE)
+    options: dict[str, Any] = field(default_factory=_NONE)
     enqueued: int = 0
     registration: Registration | None = None
     max_attempts: int = 1
@@ -146,10 +154,9 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
         # JSON of a team's own form is for the team's deserializer; payloads of ours begin with f.
         if raw.startswith(b"{" if deserializer in _OURS else b'{"f":'):
             stored: dict[str, Any] = orjson.loads(raw)
-            options = stored.get("x") or _NO_OPTIONS
-            _fill(run, stored["f"], stored["a"], stored["k"], stored["t"], stored["et"], options)
+            _fill(run, stored["f"], stored["a"], stored["k"], stored["t"], stored["et"], stored.get("x"))
         else:
-            _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), _NO_OPTIONS)
+            _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), None)
     except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
         return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
     return None
@@ -160,10 +167,14 @@ def _fill(run: Run, function: Any, args: Any, kwargs: Any, job_try: Any, enqueue
     sound = isinstance(function, str) and isinstance(args, (list, tuple)) and isinstance(kwargs, dict)
     if not sound or (options and not _are_sound(options)) or (job_try and not isinstance(job_try, int)):
         raise TypeError("its fields are not of the form of a job")
-    run.function, run.kwargs, run.options = function, kwargs, options
+    run.enqueued = int(enqueued)
+    run.function = function
     if args:
         run.args = args
-    run.enqueued = int(enqueued)
+    if kwargs:
+        run.kwargs = kwargs
+    if options:
+        run.options = options
     run.attempt = run.lease.attempt
     if job_try:
         run.attempt += max(0, job_try - 1)
@@ -187,6 +198,7 @@ def resolve(run: Run, registrations: Mapping[str, Registration]) -> Outcome | No
         return Unserved(UNSERVED_DELAY)
     run.registration = registration
     run.function = registration.name  # one text for all its jobs
+    run.payload = b""  # it is read: what a job holds while it runs is what its worker finds gone from the cache
     run.max_attempts, run.timeout = registration.max_attempts, registration.timeout
     if run.options:
         run.max_attempts = int(run.options.get("max_attempts") or run.max_attempts)

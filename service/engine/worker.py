@@ -81,7 +81,7 @@ class Worker(ArqWorker):
         if self.loop.is_closed():
             self.loop = self._own_loop = use_uvloop()
         try:
-            with tuned_collector():
+            with tuned_collector(self.max_jobs):
                 self.main_task = self.loop.create_task(self.main())
                 try:
                     self._run_through(self.main_task)
@@ -238,7 +238,8 @@ class Worker(ArqWorker):
 
     def _count(self, ended: Sequence[Ended]) -> None:
         recorded = [item.ending for item in ended if item.recorded]
-        done = [ending.state is JobState.SUCCEEDED for ending in recorded if isinstance(ending, Finish)]
+        success = JobState.SUCCEEDED
+        done = [ending.state is success for ending in recorded if isinstance(ending, Finish)]
         self.jobs_complete += sum(done)
         self.jobs_failed += len(done) - sum(done)
         for ending in recorded if len(done) < len(recorded) else ():

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _JOBS_TOLD: Final = 100
 _TWO_WEEKS: Final = 14 * 86_400.0
+_OBJECTS_OF_A_JOB: Final = 30
 _THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
 """As many as asyncio would start by itself."""
 
@@ -174,16 +175,17 @@ def use_uvloop() -> asyncio.AbstractEventLoop:
 
 
 @contextmanager
-def tuned_collector() -> Generator[None]:
+def tuned_collector(slots: int) -> Generator[None]:
     """For a process that is a worker and nothing else: look for cycles less often, and not among what startup made.
 
-    Each job makes a dozen objects and no cycle; at Python's thresholds a third of the time went into looking.
+    Each job makes a dozen objects and no cycle; at Python's thresholds a third of the time went into looking. What as
+    many jobs hold as there are `slots` is no reason to look.
     What is still frozen when the process ends is reported as leaked by some extensions: it is thawed before.
     """
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 50, 100)
+    gc.set_threshold(20_000 + _OBJECTS_OF_A_JOB * slots, 50, 100)
     try:
         yield
     finally:
