@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,8 +27,9 @@ from service.engine.loop import maker_of_tasks
 from service.engine.outcome import Disowned, Interrupt, Outcome, Released, Returned, Unserved
 from service.engine.plan import Plan
 from service.engine.registration import Bounds, Registration
-from service.engine.run import Run, interrupted, perform, prepare
+from service.engine.run import Run, interrupted, outcome_of, prepare, start
 from service.engine.scripts import Scripts
+from service.engine.secrets.sensitive import current_concealer
 from service.engine.settle import settle
 from service.engine.slots import Slots
 from service.engine.unserved import UnservedJobs
@@ -65,9 +67,7 @@ class Attempts:
         self._finisher = Finisher(
             self._lane, clock, self._recorded, serializer=plan.serializer, events_kept=plan.events_kept
         )
-        self._deadlines = Deadlines(
-            self.slots.runs, lambda run: self.slots.interrupt(run.job_id, Interrupt.TIMEOUT), self._soft_timeout
-        )
+        self._deadlines = Deadlines(self.slots.runs, self.slots.time_out, self._soft_timeout)
         self._after_hooks = AfterHooks.of(plan.hooks)
         self.unserved = UnservedJobs()
 
@@ -94,17 +94,16 @@ class Attempts:
         """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
         if run.interrupt is not None:
             self._turn_away(run, Released())
-        elif (refused := self._read(run)) is not None:
-            self._settle(run, refused)
-        else:
+        elif (refused := prepare(run, self.plan.deserializer, self.plan.registrations)) is None:
             self._begun += 1
             self._place(run)
+        else:
+            self._refuse(run, refused)
 
-    def _read(self, run: Run) -> Outcome | None:
-        refused = prepare(run, self.plan.deserializer, self.plan.registrations)
-        if isinstance(refused, Unserved):
+    def _refuse(self, run: Run, refused: Outcome) -> None:
+        if run.registration is None and isinstance(refused, Unserved):
             self.unserved.note(run)
-        return refused
+        self._settle(run, refused)
 
     def _place(self, run: Run) -> None:
         """It has been read: start it, or let it wait for a child process, or hand it back."""
@@ -164,9 +163,9 @@ class Attempts:
 
     def _turn_away(self, run: Run, outcome: Outcome) -> None:
         """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""
-        refused = self._read(run)
+        refused = prepare(run, self.plan.deserializer, self.plan.registrations)
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
-        self._settle(run, stopped or refused or outcome)
+        self._refuse(run, stopped or refused or outcome)
 
     async def _attempt(self, run: Run, registration: Registration) -> None:
         if run.lease.suspect:
@@ -177,15 +176,19 @@ class Attempts:
         make = self._contexts.make if registration.needs_context or self._hooked else None
         refusal = await self._contexts.bring_results(run) if make is not None and "after" in run.options else None
         CURRENT.set(run)
-        outcome = refusal or await perform(run, make, self.plan.hooks.on_start)
-        run.over = True
-        if (last := last_words(run, self._logs)) is not None:
+        try:
+            outcome = refusal or Returned(await start(run, make, self.plan.hooks.on_start))
+        except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
+            outcome = outcome_of(error, run)
+        run.concealer, run.over = current_concealer(), True
+        if (run.context is not None or run.log is not None) and (last := last_words(run, self._logs)) is not None:
             with suppress(asyncio.CancelledError):  # it has ended: that somebody stops it now must not leave it here
                 await shielded(last)
         if self._after_hooks is None:
             self._end(run, outcome)
         else:
-            await self._after_hooks.see_out(run, lambda: self._end(run, outcome))
+            await self._after_hooks.see_out(run, partial(self._end, run, outcome))
+        del outcome  # what was raised holds this frame
 
     async def _is_lost(self, run: Run) -> bool:
         """Whether this process stood still for so long, between claim and start, that another may have the job."""
@@ -199,7 +202,7 @@ class Attempts:
         self.ahead.ended += 1
         if run.interrupt is not None and isinstance(outcome, Returned):
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
-        self._settle(run, outcome)
+        self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
         if run.thread is None:
             self._free(run)
         else:
@@ -294,5 +297,4 @@ class Attempts:
 
     @property
     def idle(self) -> bool:
-        waiting = self.ahead.ready or self._for_children.waiting or self._finisher.waiting
-        return not self.slots.tasks and not waiting
+        return not (self.slots.tasks or self.ahead.ready or self._for_children.waiting or self._finisher.waiting)

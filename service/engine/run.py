@@ -1,4 +1,4 @@
-"""One attempt: decode → resolve → admit → perform. Each step may end it; what comes out is one Outcome."""
+"""One attempt: decode → resolve → admit → start. Each step may end it; what comes out is one Outcome."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,13 +27,12 @@ from service.engine.outcome import (
     Raised,
     Refused,
     Released,
-    Returned,
     Snoozed,
     Unserved,
     describe,
 )
 from service.engine.registration import Registration
-from service.engine.secrets.sensitive import Concealer, current_concealer
+from service.engine.secrets.sensitive import Concealer
 from service.engine.signals import Fail, Retry, Snooze
 
 if TYPE_CHECKING:
@@ -227,25 +226,29 @@ def prepare(run: Run, deserializer: Deserializer | None, registrations: Mapping[
     return decode(run, deserializer) or resolve(run, registrations) or admit(run)
 
 
-async def perform(run: Run, make_context: Callable[[Run], Context] | None, on_start: Hook | None) -> Outcome:
-    """Call the function and name what happened. Never raises. Without `make_context` nobody asks for a Context."""
+def start(run: Run, make_context: Callable[[Run], Context] | None, on_start: Hook | None = None) -> Awaitable[Any]:
+    """Call the function, after the hook. Without `make_context` nobody asks for a Context. Raises what these raise.
+
+    To be awaited where its errors are named, without a coroutine in between: thousands of attempts may be under way.
+    """
     registration = run.registration
     assert registration is not None
     if run.interrupt is not None:
-        return interrupted(asyncio.CancelledError(), run)
+        raise asyncio.CancelledError
     run.begun = True
-    try:
-        context = run.context = make_context(run) if make_context is not None else None
-        if on_start is not None and context is not None:
-            await on_start(cast("dict[Any, Any]", context.arq))
-        return Returned(await registration.call(context, run.args, run.kwargs))
-    except BaseException as error:  # noqa: BLE001  # sys.exit() in a job ends the job, not the worker
-        return _name(error, run)
-    finally:
-        run.concealer = current_concealer()
+    context = run.context = make_context(run) if make_context is not None else None
+    if on_start is not None and context is not None:
+        return _after_hook(on_start, registration, context, run)
+    return registration.call(context, run.args, run.kwargs)
 
 
-def _name(error: BaseException, run: Run) -> Outcome:
+async def _after_hook(on_start: Hook, registration: Registration, context: Context, run: Run) -> Any:
+    await on_start(cast("dict[Any, Any]", context.arq))
+    return await registration.call(context, run.args, run.kwargs)
+
+
+def outcome_of(error: BaseException, run: Run) -> Outcome:
+    """What came out of a function, or of the hook before it, that did not return."""
     match error:
         case LeftRunning():
             run.thread = error.ended

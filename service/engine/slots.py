@@ -95,6 +95,10 @@ class Slots:
         # A task that is cancelled before its first step never runs: it looks at `interrupt` itself, when it begins.
         return run.task.cancel(why.value) if run.task is not None and run.begun else True
 
+    def time_out(self, run: Run) -> None:
+        """Its time is over."""
+        self.interrupt(run.job_id, Interrupt.TIMEOUT)
+
     def begun(self) -> dict[str, Run]:
         """The runs whose functions were started, by job id. Safe to call from another thread."""
         return {job_id: run for job_id, run in self._held.copy().items() if run.task is not None}

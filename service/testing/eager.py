@@ -32,9 +32,10 @@ from service.engine.enqueue import prepare as write_down
 from service.engine.executors import Executors
 from service.engine.functions import required_spec
 from service.engine.inside.context import REPORTED
-from service.engine.outcome import Finish, HandBack, Outcome
+from service.engine.outcome import Finish, HandBack, Outcome, Returned
 from service.engine.registration import Limits, register
-from service.engine.run import Lease, Run, perform, prepare
+from service.engine.run import Lease, Run, outcome_of, prepare, start
+from service.engine.secrets.sensitive import current_concealer
 from service.engine.settle import settle
 from service.testing.created import child_request, created, matching, told
 
@@ -127,7 +128,11 @@ class Eager:
 
     async def _attempt(self, run: Run, refused: Outcome | None, said: list[Progress]) -> Finish | HandBack:
         with bound(_Child(self, run.job_id)):
-            outcome = refused or await perform(run, lambda _: self._context(run, said), None)
+            try:
+                outcome = refused or Returned(await start(run, lambda _: self._context(run, said)))
+            except BaseException as error:  # noqa: BLE001  # as in a worker
+                outcome = outcome_of(error, run)
+            run.concealer = current_concealer()
         ending = settle(run, outcome)
         assert ending is not None
         return ending

@@ -36,7 +36,7 @@ FATAL: Final[dict[str, BaseException]] = {
 
 @pytest.mark.parametrize("how", FATAL)
 async def test_whatever_a_function_raises_ends_its_attempt_only(stage: Stage, how: str) -> None:
-    """Row 25. Seen to fail with `except Exception` in `perform` (the first four), and before `_storable`: the outcome
+    """Row 25. Seen to fail with `except Exception` in `_attempt` (the first four), and before `_storable`: the outcome
     could not be written down, and kept back every other one of the worker.
     """
 

@@ -35,7 +35,7 @@ async def test_each_is_told_once_and_none_that_is_over() -> None:
 async def test_the_time_of_an_attempt_that_lost_its_job_does_not_stop_the_next_one() -> None:
     """Seen to fail when a timeout stopped whoever had the job by then."""
     slots = Slots(10, 1)
-    deadlines = Deadlines(slots.runs, lambda run: slots.interrupt(run.job_id, Interrupt.TIMEOUT), lambda _: None)
+    deadlines = Deadlines(slots.runs, slots.time_out, lambda _: None)
     first, second, later = claimed("a"), claimed("a"), claimed("b")
     for run, timeout in ((first, 0.01), (second, 60.0), (later, 0.03)):
         slots.hold(run)
