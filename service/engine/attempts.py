@@ -98,12 +98,12 @@ class Attempts:
             self._begun += 1
             self._place(run)
         else:
-            self._refuse(run, refused)
+            self._end_unbegun(run, refused)
 
-    def _refuse(self, run: Run, refused: Outcome) -> None:
-        if run.registration is None and isinstance(refused, Unserved):
+    def _end_unbegun(self, run: Run, outcome: Outcome) -> None:
+        if run.registration is None and isinstance(outcome, Unserved):
             self.unserved.note(run)
-        self._settle(run, refused)
+        self._settle(run, outcome)
 
     def _place(self, run: Run) -> None:
         """It has been read: start it, or let it wait for a child process, or hand it back."""
@@ -165,7 +165,7 @@ class Attempts:
         """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""
         refused = prepare(run, self.plan.deserializer, self.plan.registrations)
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
-        self._refuse(run, stopped or refused or outcome)
+        self._end_unbegun(run, stopped or refused or outcome)
 
     async def _attempt(self, run: Run, registration: Registration) -> None:
         if run.lease.suspect:
@@ -202,11 +202,11 @@ class Attempts:
         self.ahead.ended += 1
         if run.interrupt is not None and isinstance(outcome, Returned):
             log.warning("the function went on after it was told to stop", job_id=run.job_id, told=run.interrupt.value)
-        self._finisher.add(run, settle(run, outcome, retry_jobs=self.plan.retry_jobs))
+        if run.thread is not None:  # told before its outcome is: who has lost its job is forgotten then
+            self._leave_running(run, run.thread)
+        self._settle(run, outcome)
         if run.thread is None:
             self._free(run)
-        else:
-            self._leave_running(run, run.thread)
 
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""

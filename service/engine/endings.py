@@ -62,7 +62,7 @@ class Records:
         }  # fmt: skip
         if run.options:
             record["x"] = run.options
-        if ending.error is not None and ending.error.type == "PayloadUnreadable":
+        if registration is None and ending.error is not None and ending.error.type == "PayloadUnreadable":
             record["raw"] = base64.b64encode(run.payload).decode()  # whoever can read it may still run it
         if ending.attempt_state != ending.state:  # "" when no attempt was begun
             record["attempt_state"] = ending.attempt_state.value if ending.attempt_state is not None else ""

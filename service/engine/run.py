@@ -50,7 +50,7 @@ Held = tuple[str, str, str]
 
 
 _NONE: Final = repeat(dict[str, Any]()).__next__
-"""What most jobs have of arguments and options: one for all of them, which nobody writes to."""
+"""A factory without a call in Python: it gives the same empty dictionary for ever, which nobody writes to."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,6 +250,8 @@ async def _after_hook(on_start: Hook, registration: Registration, context: Conte
 def outcome_of(error: BaseException, run: Run) -> Outcome:
     """What came out of a function, or of the hook before it, that did not return."""
     match error:
+        case GeneratorExit() if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise error  # not the function's: its task is collected, as of one that ignored its worker's end
         case LeftRunning():
             run.thread = error.ended
             return interrupted(error, run)

@@ -26,7 +26,7 @@ _CONSTANTS: Final = {
     **{name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, (str, int))},
     "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE),
 }
-_WORD: Final = re.compile(r"'(?:[^'\\\n]|\\.)*'|--[^\n]*|([A-Za-z_]\w*)")
+_WORD: Final = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|--[^\n]*|([A-Za-z_]\w*)""")
 """Texts and comments are passed over: what matters are names."""
 _DEFINES: Final = re.compile(r"local (?:function (\w+)|([\w, ]+))")
 _MUST_RUN_WHEN_FULL: Final = frozenset(
@@ -56,7 +56,7 @@ def source(name: str, *, allow_oom: bool) -> str:
     needed, used = _names(body), list[str]()
     for statement in reversed([one for part in _SHARED.get(name, ("prelude",)) for one in _statements(_read(part))]):
         defined = _DEFINES.match(statement)
-        if defined is None or needed.intersection(re.split(r"\W+", defined[1] or defined[2])):
+        if defined is None or needed.intersection(re.findall(r"\w+", defined[1] or defined[2])):
             needed |= _names(statement)
             used.append(statement)
     text = "".join([*reversed(used), body])
@@ -82,7 +82,7 @@ def _statements(text: str) -> Iterator[str]:
 
 
 def _names(text: str) -> set[str]:
-    return set(_WORD.findall(text))
+    return set(filter(None, _WORD.findall(text)))
 
 
 def _filled_in(word: "re.Match[str]") -> str:

@@ -25,7 +25,7 @@ from service.engine.outcome import (
 )
 from service.engine.run import Run
 
-_DONE, _WELL = JobState.SUCCEEDED, AttemptState.SUCCEEDED
+_JOB_SUCCEEDED, _ATTEMPT_SUCCEEDED = JobState.SUCCEEDED, AttemptState.SUCCEEDED
 """Looked up once: to ask an enumeration for a member takes longer than all that is decided of most attempts."""
 _SIGNALS = (ArqRetry, RetryJob, asyncio.CancelledError)
 
@@ -33,7 +33,7 @@ _SIGNALS = (ArqRetry, RetryJob, asyncio.CancelledError)
 def settle(run: Run, outcome: Outcome, *, retry_jobs: bool = True) -> Ending:  # noqa: C901  # one arm each
     """Decide. `retry_jobs=False` is ARQ's switch: Retry and a stopping worker then end what had begun as failed."""
     if isinstance(outcome, Returned):  # as nearly all end
-        return Finish(_DONE, _WELL, outcome.value)
+        return Finish(_JOB_SUCCEEDED, _ATTEMPT_SUCCEEDED, outcome.value)
     match outcome:
         case Raised(error, state):
             return _raised(run, error, state, retry_jobs=retry_jobs)

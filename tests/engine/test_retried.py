@@ -115,3 +115,24 @@ async def test_a_history_that_is_too_long_keeps_the_numbers_of_what_is_left(stag
             assert numbers.setdefault(f"{event.type} {event.at}", number) == number
     assert seen.forgotten > 0
     assert told(seen)[-1] == (25, "job.cancelled")
+
+
+async def test_an_error_that_is_called_as_one_of_ours_costs_no_arguments(stage: Stage) -> None:
+    """Seen to fail when the name alone told that a payload could not be read: its job was retried with nothing."""
+    names: list[str] = []
+
+    class PayloadUnreadable(Exception):
+        pass
+
+    @job(retry=RetryPolicy(max_attempts=1))
+    async def reads(name: str) -> None:
+        names.append(name)
+        if len(names) == 1:
+            raise PayloadUnreadable
+
+    engine = await stage.engine(reads)
+    made = await engine.enqueue(ask("reads", input={"name": "mine"}))
+    await stage.run_until_empty(reads)
+    await engine.retry(made.id)
+    await stage.run_until_empty(reads)
+    assert (names, (await engine.get(made.id)).state) == (["mine", "mine"], JobState.SUCCEEDED)

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
+from redis import Redis
 from structlog.testing import capture_logs
 
-from service.engine import Context, Engine, Job, JobState
+from service.engine import Context, Engine, Job, JobState, keys
 from service.engine.executors.threads import DaemonThreads, in_thread
 from tests.engine.kinds import blocked, endless, gate, greet, tenant, told, where
 from tests.stage import Stage, ask, done, eventually
@@ -94,6 +95,23 @@ async def test_a_cancelled_one_is_told_and_nothing_that_it_does_is_recorded(stag
         await eventually(lambda: told, bool)
     assert (cancelled.state, told) == (JobState.CANCELLED, [("cancel", True, "StaleLease")])
     assert await engine.get(job_.id) == cancelled
+
+
+@pytest.mark.usefixtures("closed_gate")
+async def test_one_that_has_lost_its_job_is_told(stage: Stage, inspector: Redis) -> None:
+    """Seen to fail when its outcome, of which nothing is recorded, was settled before it was told."""
+    engine = await stage.engine(blocked)
+    with capture_logs() as lines:
+        async with stage.working(blocked, lease=0.9):
+            job_ = await engine.enqueue(ask("blocked"))
+            await running(engine, job_)
+            inspector.set(keys.lease(job_.id), "wrk_other|1|2|0", ex=60)
+            await eventually(
+                lambda: [line["event"] for line in lines], lambda seen: "still running in a thread" in seen
+            )
+            gate.set()
+            await eventually(lambda: told, bool)
+    assert told == [("stale", True, "StaleLease")]
 
 
 @pytest.mark.usefixtures("closed_gate")

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from service.engine import Context, Ended, Job, JobState, RetryPolicy, job
+from service.engine.run import Lease, Run, outcome_of
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.stage import Stage, ask, done, eventually
 
@@ -192,3 +193,19 @@ async def test_stock_arq_never_tries_a_plain_exception_again(redis_url: str) -> 
         info = await eventually(held.result_info, lambda found: found is not None)
     assert info is not None
     assert (info.success, seen) == (False, [1])
+
+
+async def test_of_an_attempt_that_is_collected_nothing_is_said() -> None:
+    """Seen to fail when that was taken for an error of the function: an attempt was used up that had not ended."""
+    run, said = Run("job_1", b"", 0.0, Lease("wrk_1|1|1|0", "arq:queue"), 0), list[Any]()
+
+    async def attempt() -> None:
+        try:
+            await asyncio.sleep(0)
+        except BaseException as error:  # noqa: BLE001  # as an attempt does
+            said.append(outcome_of(error, run))
+
+    work = attempt()
+    work.send(None)
+    work.close()
+    assert said == []

@@ -48,15 +48,12 @@ end
 -- How many jobs an entry of the stream tells of at most, so that a batch costs few commands and an entry stays small.
 local TOLD_AT_ONCE = 16
 
--- Ids as JSON, of so many each. Made once of a list, which then stays as it is.
-local parts_of = {}
+-- Ids as JSON, of so many each.
 local function as_json(ids)
-  if parts_of[ids] then return parts_of[ids] end
   local parts = {}
   for first = 1, #ids, TOLD_AT_ONCE do
     parts[#parts + 1] = cjson.encode({unpack(ids, first, math.min(first + TOLD_AT_ONCE - 1, #ids))})
   end
-  parts_of[ids] = parts
   return parts
 end
 
@@ -136,8 +133,10 @@ local function owns(id, token, queue)
   local current = redis.call('GET', LEASE .. id)
   if current == token then return true end
   local attempt, lost = string.match(token, '|(%d+)|(%d+)$')
+  local counted = redis.call('GET', COUNT .. id)
+  if counted and attempt == '1' and lost == '0' then attempt = nil end -- by a stock worker, which has begun it since
   if not current and is_lease_end(redis.call('ZSCORE', queue, id))
-    and (redis.call('GET', COUNT .. id) or '1') == attempt
+    and (counted or '1') == attempt
     and (redis.call('HGET', NOTES .. id, 'lost') or '0') == lost then return true end
   redis.call('DEL', NOTES) -- deletes nothing, but a replica, which may be behind, says READONLY and not "stale"
   return false
