@@ -242,9 +242,9 @@ class Worker(ArqWorker):
         done = [ending.state is success for ending in recorded if isinstance(ending, Finish)]
         self.jobs_complete += sum(done)
         self.jobs_failed += len(done) - sum(done)
-        for ending in recorded if len(done) < len(recorded) else ():
-            if isinstance(ending, HandBack) and ending.phase not in {"unserved", "busy"}:
-                self.jobs_retried += 1
+        if len(done) < len(recorded):
+            back = [ending.phase for ending in recorded if isinstance(ending, HandBack)]
+            self.jobs_retried += sum(phase not in {"unserved", "busy"} for phase in back)
         if self.options.on_ended is not None:
             self.options.on_ended(ended)
 
