@@ -58,7 +58,7 @@ class Serving:
                 if not backlog and not self._is_over(done):
                     self.attempts.wake_when_free = claim is None or claim.asked == 0
                     await self.wake.wait(self.plan.poll)
-                    self.attempts.hand_back_ready(_READY_FOR)
+                    self.attempts.beginnings.hand_back_ready(_READY_FOR)
                     self.found_nothing = False
         last = await self._answer()
         if last is not None:
@@ -85,9 +85,11 @@ class Serving:
 
     def _room(self, limit: Callable[[], int]) -> int:
         # All slots at once from a long backlog only: else another worker has its half.
-        batch = min(self.plan.slots if self.attempts.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH)
-        room = max(0, min(self.attempts.room, limit(), batch))
-        waits = room < batch // 4 and len(self.attempts.ahead.ready) > 0  # for room that is worth a call
+        batch = min(
+            self.plan.slots if self.attempts.beginnings.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH
+        )
+        room = max(0, min(self.attempts.beginnings.room, limit(), batch))
+        waits = room < batch // 4 and len(self.attempts.beginnings.ahead.ready) > 0  # for room that is worth a call
         return 0 if waits else room
 
     async def _claim(self, asked: int) -> Claim:
@@ -118,14 +120,14 @@ class Serving:
             return None
         self._failures = 0
         self._answered_at = time.monotonic()
-        self.attempts.take(claim.jobs)
+        self.attempts.beginnings.take(claim.jobs)
         self.found_nothing = claim.asked > 0 and not claim.jobs
         if claim.asked > 0:
-            self.attempts.ahead.expect_backlog(claim.left)
+            self.attempts.beginnings.ahead.expect_backlog(claim.left)
         return claim
 
     async def _start(self, claim: Claim) -> None:
-        await self.attempts.begin()
+        await self.attempts.beginnings.begin()
         if claim.next_due is not None:
             self.wake.at(self.clock.now() + int(claim.next_due * 1000))
         if claim.aborts:

@@ -186,7 +186,7 @@ class Worker(ArqWorker):
             await serving.serve(lambda: self._stop.is_set() or self._burst_step(serving), self._may_claim)
             await serving.attempts.settled()
             queued = [await self.pool.zcard(queue) for queue in self._queues]
-            if self._may_claim() <= 0 or sum(queued) <= len(serving.attempts.unserved):
+            if self._may_claim() <= 0 or sum(queued) <= len(serving.attempts.beginnings.unserved):
                 return
             await serving.wake.wait(self.poll_delay_s)
 
@@ -198,7 +198,7 @@ class Worker(ArqWorker):
         """How many more jobs may be started at all."""
         if not self.burst or self.max_burst_jobs < 0:
             return sys.maxsize if self.allow_pick_jobs else 0
-        return self.max_burst_jobs - (self._serving.attempts.started if self._serving else 0)
+        return self.max_burst_jobs - (self._serving.attempts.beginnings.started if self._serving else 0)
 
     async def _drain(self, serving: Serving) -> None:
         """Within the grace period; a second signal ends it at once."""

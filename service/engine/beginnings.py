@@ -1,0 +1,166 @@
+"""What was claimed is begun here, as much as there is room for; the rest lies ready, or goes back to its queue."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context as Variables
+from typing import Any, Final
+
+from service.engine.ahead import Ahead
+from service.engine.child_queue import BUSY_DELAY, ChildQueue
+from service.engine.clock import RedisClock
+from service.engine.deadlines import Deadlines
+from service.engine.loop import maker_of_tasks
+from service.engine.outcome import Outcome, Released, Unserved
+from service.engine.plan import Plan
+from service.engine.registration import Bounds, Registration
+from service.engine.run import Run, interrupted, prepare
+from service.engine.slots import Slots
+from service.engine.unserved import UnservedJobs
+
+_BEGUN_AT_ONCE: Final = 25
+Attempt = Callable[[Run, Registration], Coroutine[Any, Any, None]]
+Settle = Callable[[Run, Outcome], object]
+
+
+class Beginnings:
+    """Of one worker. `attempt` sees through what has begun; `settle` is told what ends before."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        slots: Slots,
+        clock: RedisClock,
+        deadlines: Deadlines,
+        variables: Variables,
+        *,
+        attempt: Attempt,
+        settle: Settle,
+    ) -> None:
+        """`variables`: the context variables that every function begins with."""
+        self._plan = plan
+        self._slots = slots
+        self._clock = clock
+        self._deadlines = deadlines
+        self._variables = variables
+        self._attempt = attempt
+        self._settle = settle
+        self._new_task = maker_of_tasks(asyncio.get_running_loop())
+        self._for_children = ChildQueue(plan.processes, plan.slots)
+        self._begun = 0
+        self.ahead = Ahead(plan.slots)
+        self.unserved = UnservedJobs()
+
+    def take(self, jobs: Sequence[Run]) -> None:
+        """They are this worker's: to begin, or to hand back."""
+        for run in jobs:
+            self._slots.hold(run)
+            if not run.lease.suspect:
+                self.ahead.ready.append(run)
+            elif self._slots.suspect is None and self._slots.room > 0:
+                self._begin(run)
+            else:  # they run one at a time, so that none is lost for another
+                self._turn_away(run, Unserved(BUSY_DELAY))
+
+    async def begin(self) -> None:
+        """Begin what lies ready, as much as there is room for. What runs has its turn after some."""
+        ready = self.ahead.ready
+        while ready and self._slots.room > 0:
+            for _ in range(min(_BEGUN_AT_ONCE, len(ready), self._slots.room)):
+                self._begin(ready.popleft())
+            await asyncio.sleep(0)
+
+    def _begin(self, run: Run) -> None:
+        """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
+        if run.interrupt is not None:
+            self._turn_away(run, Released())
+        elif (refused := prepare(run, self._plan.deserializer, self._plan.registrations)) is None:
+            self._begun += 1
+            self._place(run)
+        else:
+            self._end_unbegun(run, refused)
+
+    def _end_unbegun(self, run: Run, outcome: Outcome) -> None:
+        if run.registration is None and isinstance(outcome, Unserved):
+            self.unserved.note(run)
+        self._settle(run, outcome)
+
+    def _place(self, run: Run) -> None:
+        """It has been read: start it, or let it wait for a child process, or hand it back."""
+        registration = run.registration
+        assert registration is not None
+        if registration.bounds is not None and not self._fits(run, registration.bounds):
+            return
+        run.started = self._clock.now()
+        # Not with what the attempt that made room has set: what a function binds is for itself.
+        task = self._new_task(self._attempt(run, registration), name=run.job_id, context=self._variables.copy())
+        self._slots.begin(run, task)
+        if run.timeout is not None or registration.soft_timeout is not None:
+            self._deadlines.watch(run, run.timeout, registration.soft_timeout)
+
+    def _fits(self, run: Run, bounds: Bounds) -> bool:
+        """Whether its function's bounds let it start. Else it waits for a child process, or goes back for a while."""
+        again: float | None = BUSY_DELAY
+        if not self._slots.full(run.function, bounds.max_concurrency):
+            if not bounds.in_process or self._slots.child_free:
+                return True
+            again = self._for_children.add(run)
+        if again is not None:
+            self._settle(run, Unserved(again))
+        return False
+
+    def _place_waiting(self) -> None:
+        """A child process may be free for those that wait for one."""
+        while self._for_children.waiting and self._slots.child_free:
+            run = self._for_children.waiting.popleft()
+            if run.interrupt is None:
+                self._place(run)
+            else:
+                self._turn_away(run, Released())
+
+    def go_on(self, ended: Run) -> None:
+        """A slot is free, where `ended` was: the next one begins."""
+        registration, ready = ended.registration, self.ahead.ready
+        if registration is not None and registration.bounds is not None and registration.bounds.in_process:
+            self._for_children.learn((self._clock.now() - ended.started) / 1000)
+        if self._for_children.waiting:
+            self._place_waiting()
+        while ready and self._slots.room > 0:
+            self._variables.run(self._begin, ready.popleft())  # what is read and said of it is not this one's
+
+    def withdraw(self, job_id: str) -> None:
+        """It was told to stop: if it waits here for a child process, it goes."""
+        waiting = self._for_children.remove(job_id)
+        if waiting is not None:
+            self._turn_away(waiting, Released())
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits here to begin."""
+        return not (self.ahead.ready or self._for_children.waiting)
+
+    @property
+    def started(self) -> int:
+        """How many were taken up, or lie ready to be."""
+        return self._begun + len(self.ahead.ready)
+
+    @property
+    def room(self) -> int:
+        """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
+        return self._slots.room - len(self._for_children.waiting) + self.ahead.lacks
+
+    def hand_back_ready(self, older: float = 0.0) -> None:
+        """Give back jobs that have waited here for a slot for `older` seconds."""
+        for run in self.ahead.pop_old(older):
+            self._turn_away(run, Released())
+
+    def hand_back(self) -> None:
+        """Give back all that has not begun."""
+        self.hand_back_ready()
+        while self._for_children.waiting:
+            self._turn_away(self._for_children.waiting.popleft(), Released())
+
+    def _turn_away(self, run: Run, outcome: Outcome) -> None:
+        """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""
+        refused = prepare(run, self._plan.deserializer, self._plan.registrations)
+        stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
+        self._end_unbegun(run, stopped or refused or outcome)
