@@ -1,6 +1,7 @@
 """What was claimed is begun here, as much as there is room for; the rest lies ready, or goes back to its queue."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context as Variables
 from typing import Any, Final
@@ -9,7 +10,7 @@ from service.engine.ahead import Ahead
 from service.engine.child_queue import BUSY_DELAY, ChildQueue
 from service.engine.clock import RedisClock
 from service.engine.deadlines import Deadlines
-from service.engine.loop import maker_of_tasks
+from service.engine.loop import Starter
 from service.engine.outcome import Outcome, Released, Unserved
 from service.engine.plan import Plan
 from service.engine.registration import Bounds, Registration
@@ -17,7 +18,8 @@ from service.engine.run import Run, interrupted, prepare
 from service.engine.slots import Slots
 from service.engine.unserved import UnservedJobs
 
-_BEGUN_AT_ONCE: Final = 25
+_TURN: Final = 0.001
+"""Seconds for which jobs are begun before all else that is ready on the loop has its turn."""
 Attempt = Callable[[Run, Registration], Coroutine[Any, Any, None]]
 Settle = Callable[[Run, Outcome], object]
 
@@ -44,7 +46,10 @@ class Beginnings:
         self._variables = variables
         self._attempt = attempt
         self._settle = settle
-        self._new_task = maker_of_tasks(asyncio.get_running_loop())
+        self._loop = asyncio.get_running_loop()
+        self._starter = Starter(self._loop)
+        self._in_first_step = False
+        self._next: asyncio.Handle | None = None
         self._for_children = ChildQueue(plan.processes, plan.slots)
         self._begun = 0
         self.ahead = Ahead(plan.slots)
@@ -61,13 +66,25 @@ class Beginnings:
             else:  # they run one at a time, so that none is lost for another
                 self._turn_away(run, Unserved(BUSY_DELAY))
 
-    async def begin(self) -> None:
-        """Begin what lies ready, as much as there is room for. What runs has its turn after some."""
-        ready = self.ahead.ready
-        while ready and self._slots.room > 0:
-            for _ in range(min(_BEGUN_AT_ONCE, len(ready), self._slots.room)):
-                self._begin(ready.popleft())
-            await asyncio.sleep(0)
+    def begin(self) -> None:
+        """Begin what lies ready, as much as there is room for. What else the loop has to do has its turn meanwhile."""
+        if self._begin_some() and self._next is None:
+            self._next = self._loop.call_soon(self._begin_more, context=self._variables)
+
+    def _begin_more(self) -> None:
+        self._next = None
+        self.begin()
+
+    def _begin_some(self) -> bool:
+        """Returns whether there may be more to begin."""
+        if self._for_children.waiting:
+            self._place_waiting()
+        ready, slots, until = self.ahead.ready, self._slots, time.monotonic() + _TURN
+        while ready and slots.room > 0:
+            self._begin(ready.popleft())
+            if time.monotonic() > until:
+                return True
+        return False
 
     def _begin(self, run: Run) -> None:
         """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
@@ -92,10 +109,15 @@ class Beginnings:
             return
         run.started = self._clock.now()
         # Not with what the attempt that made room has set: what a function binds is for itself.
-        task = self._new_task(self._attempt(run, registration), name=run.job_id, context=self._variables.copy())
-        self._slots.begin(run, task)
+        work, variables = self._attempt(run, registration), self._variables.copy()
+        self._slots.begin(run, self._starter.make(work, name=run.job_id, context=variables))
         if run.timeout is not None or registration.soft_timeout is not None:
             self._deadlines.watch(run, run.timeout, registration.soft_timeout)
+        self._in_first_step = True
+        try:
+            self._starter.first_step()
+        finally:
+            self._in_first_step = False
 
     def _fits(self, run: Run, bounds: Bounds) -> bool:
         """Whether its function's bounds let it start. Else it waits for a child process, or goes back for a while."""
@@ -119,13 +141,11 @@ class Beginnings:
 
     def go_on(self, ended: Run) -> None:
         """A slot is free, where `ended` was: the next one begins."""
-        registration, ready = ended.registration, self.ahead.ready
+        registration = ended.registration
         if registration is not None and registration.bounds is not None and registration.bounds.in_process:
             self._for_children.learn((self._clock.now() - ended.started) / 1000)
-        if self._for_children.waiting:
-            self._place_waiting()
-        while ready and self._slots.room > 0:
-            self._variables.run(self._begin, ready.popleft())  # what is read and said of it is not this one's
+        if not self._in_first_step:  # else it has ended in its first step, and who has begun it goes on
+            self._variables.run(self.begin)  # what is read and said of the next is not this one's
 
     def withdraw(self, job_id: str) -> None:
         """It was told to stop: if it waits here for a child process, it goes."""

@@ -127,7 +127,7 @@ class Serving:
         return claim
 
     async def _start(self, claim: Claim) -> None:
-        await self.attempts.beginnings.begin()
+        self.attempts.beginnings.begin()
         if claim.next_due is not None:
             self.wake.at(self.clock.now() + int(claim.next_due * 1000))
         if claim.aborts:

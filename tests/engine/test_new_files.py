@@ -111,6 +111,7 @@ async def test_a_sweep_goes_past_what_becomes_a_file_meanwhile(
         part.unlink()
         yield found
 
-    monkeypatch.setattr(os, "scandir", scan_and_complete)
-    assert await store.sweep(-60) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", scan_and_complete)
+        assert await store.sweep(-60) == 3
     assert names(tmp_path / "files") == set()
