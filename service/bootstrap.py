@@ -144,6 +144,7 @@ def build_worker_parts(settings: Settings | None = None) -> WorkerParts:
         queues=tuple(queue.name for queue in settings.queues),
         weights=tuple(queue.weight for queue in settings.queues if queue.weight is not None),
         lease=settings.lease,
+        nice=settings.nice,
         failed_ttl=settings.failed_ttl,
         events_kept=settings.events_kept,
         on_ended=lines,

@@ -84,12 +84,11 @@ class Serving:
             self._request = asyncio.get_running_loop().create_task(self._claim(asked), name="arqade-claim")
 
     def _room(self, limit: Callable[[], int]) -> int:
+        beginnings, slots = self.attempts.beginnings, self.plan.slots
         # All slots at once from a long backlog only: else another worker has its half.
-        batch = min(
-            self.plan.slots if self.attempts.beginnings.ahead.backlog_is_long else (self.plan.slots + 1) // 2, _BATCH
-        )
-        room = max(0, min(self.attempts.beginnings.room, limit(), batch))
-        waits = room < batch // 4 and len(self.attempts.beginnings.ahead.ready) > 0  # for room that is worth a call
+        batch = min(slots if beginnings.ahead.backlog_is_long else (slots + 1) // 2, _BATCH)
+        room = max(0, min(beginnings.room, limit(), batch))
+        waits = room < batch // 4 and len(beginnings.ahead.ready) > 0  # for room that is worth a call
         return 0 if waits else room
 
     async def _claim(self, asked: int) -> Claim:

@@ -43,6 +43,7 @@ from service.engine.worker_options import (
     open_pool,
     registrations,
     rules_for_children,
+    step_back,
     tuned_collector,
     use_uvloop,
     vitals_of,
@@ -115,6 +116,7 @@ class Worker(ArqWorker):
         log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()
         watch.start()
+        step_back(self.options.nice)  # from here on: the pulse keeps leases alive, and is not to wait
         try:
             await self._serve(serving, scripts)
         finally:

@@ -47,12 +47,14 @@ class WorkerOptions:
     `queue_name` is served. `failed_ttl`: how long
     jobs that did not succeed are kept (None: as long as results). `on_ended` hears of recorded attempts, in batches.
     `processes`: child processes for `@job(executor="process")` (None: one for each CPU), each replaced by a fresh one
-    after `jobs_per_child`. `max_pending`: as in EngineOptions, for the jobs that functions enqueue.
+    after `jobs_per_child`. `nice`: the least niceness, 0 to 19, of the worker's thread and of what it starts.
+    `max_pending`: as in EngineOptions, for the jobs that functions enqueue.
     """
 
     queues: tuple[str, ...] = ()
     weights: tuple[int, ...] = ()
     lease: float = 15.0
+    nice: int = 0
     failed_ttl: float | None = None
     events_kept: int = 20_000
     on_ended: Callable[[Sequence[Ended]], None] | None = None
@@ -120,6 +122,15 @@ def declared_by(worker: "Worker") -> Declared:
         queue=keys.queue_name(worker.queue_name),
         timezone=worker.timezone,
     )
+
+
+def step_back(nice: int) -> None:
+    """Let what else runs on this machine go first: above all Redis, which all workers wait for.
+
+    Linux counts niceness by thread: one that runs already keeps its own. What is nicer already stays so.
+    """
+    if os.getpriority(os.PRIO_PROCESS, 0) < nice:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 def describe(worker: "Worker", serving: Serving, loop_lag: float) -> dict[str, Any]:

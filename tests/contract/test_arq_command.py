@@ -5,6 +5,7 @@ import inspect
 import os
 import runpy
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import arq.worker
+import psutil
 import pytest
 
 from jobs.hello import hello
@@ -124,6 +126,29 @@ async def test_check_tells_whether_a_worker_lives(arq_command: Arq, engine: Engi
     worker.terminate()
     assert await arq_command.exit_code(worker) == 0
     assert await arq_command.run("--check") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness is a thread's own on Linux only")
+async def test_it_steps_back_for_what_else_runs_on_its_machine(arq_command: Arq, engine: Engine) -> None:
+    """But not with its pulse, which keeps the leases alive."""
+    worker = await arq_command.start(ARQADE_NICE="7")
+    seen = await eventually(engine.workers.all, bool, START_WITHIN)
+    assert seen[0].pid == worker.pid
+    nice = {thread.id: os.getpriority(os.PRIO_PROCESS, thread.id) for thread in psutil.Process(worker.pid).threads()}
+    assert nice.pop(worker.pid) == 7
+    assert 0 in nice.values()
+
+
+@pytest.mark.parametrize(("before", "asked", "after"), [(0, 0, 0), (0, 10, 10), (15, 10, 15)])
+def test_one_that_is_nicer_already_stays_so(before: int, asked: int, after: int) -> None:
+    """Nobody but root may take it back."""
+    lines = (
+        "import os, sys; from service.engine.worker_options import step_back",
+        f"os.setpriority(os.PRIO_PROCESS, 0, {before})",
+        f"step_back({asked})",
+        f"sys.exit(os.getpriority(os.PRIO_PROCESS, 0) != {after})",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, timeout=START_WITHIN, check=True)
 
 
 async def test_watch_starts_anew_when_a_file_changes(arq_command: Arq, engine: Engine, tmp_path: Path) -> None:
