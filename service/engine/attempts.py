@@ -60,7 +60,7 @@ class Attempts:
         self._deadlines = Deadlines(self.slots.runs, self.slots.time_out, self._soft_timeout)
         self._after_hooks = AfterHooks.of(plan.hooks)
         self.beginnings = Beginnings(
-            plan, self.slots, clock, self._deadlines, variables, attempt=self._attempt, settle=self._settle
+            plan, self.slots, clock, self._deadlines, variables, wake, attempt=self._attempt, settle=self._settle
         )
 
     async def _attempt(self, run: Run, registration: Registration) -> None:
@@ -110,7 +110,7 @@ class Attempts:
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
         self.slots.free(run)
-        self.beginnings.go_on(run)
+        self.beginnings.go_on(run, at_once=self._finisher.under_way)  # else this outcome would wait for its first step
         if self.wake_when_free:
             self._wake.set()
 
@@ -183,8 +183,8 @@ class Attempts:
 
     async def settled(self) -> None:
         """Return when nothing runs and everything is recorded."""
-        while self.slots.tasks:
-            await asyncio.wait(set(self.slots.tasks.values()))
+        while self.slots.tasks or self.beginnings.goes_on:
+            await (asyncio.wait(set(self.slots.tasks.values())) if self.slots.tasks else asyncio.sleep(0))
         await self._finisher.drain()
 
     @property

@@ -17,11 +17,12 @@ from service.engine.registration import Bounds, Registration
 from service.engine.run import Run, interrupted, prepare
 from service.engine.slots import Slots
 from service.engine.unserved import UnservedJobs
+from service.engine.wake import Wake
 
 _TURN: Final = 0.001
-"""Seconds for which jobs are begun before all else that is ready on the loop has its turn."""
-Attempt = Callable[[Run, Registration], Coroutine[Any, Any, None]]
-Settle = Callable[[Run, Outcome], object]
+"""Seconds for which jobs are begun one after the other, before all else that is ready on the loop has its turn."""
+_Attempt = Callable[[Run, Registration], Coroutine[Any, Any, None]]
+_Settle = Callable[[Run, Outcome], object]
 
 
 class Beginnings:
@@ -34,46 +35,59 @@ class Beginnings:
         clock: RedisClock,
         deadlines: Deadlines,
         variables: Variables,
+        wake: Wake,
         *,
-        attempt: Attempt,
-        settle: Settle,
+        attempt: _Attempt,
+        settle: _Settle,
     ) -> None:
-        """`variables`: the context variables that every function begins with."""
+        """`variables`: the context variables that every function begins with. `wake`: of the claim loop."""
         self._plan = plan
         self._slots = slots
         self._clock = clock
         self._deadlines = deadlines
         self._variables = variables
+        self._wake = wake
         self._attempt = attempt
         self._settle = settle
         self._loop = asyncio.get_running_loop()
         self._starter = Starter(self._loop)
-        self._in_first_step = False
+        self._in_first_step = False  # whether some job's is being taken, below whoever asks
         self._next: asyncio.Handle | None = None
         self._for_children = ChildQueue(plan.processes, plan.slots)
-        self._begun = 0
+        self._taken_up = 0
         self.ahead = Ahead(plan.slots)
         self.unserved = UnservedJobs()
 
     def take(self, jobs: Sequence[Run]) -> None:
         """They are this worker's: to begin, or to hand back."""
+        ready, slots = self.ahead.ready, self._slots
+        chosen = slots.suspect or (ready[0] if ready and ready[0].lease.suspect else None)
+        first: Run | None = None
         for run in jobs:
-            self._slots.hold(run)
+            slots.hold(run)
             if not run.lease.suspect:
-                self.ahead.ready.append(run)
-            elif self._slots.suspect is None and self._slots.room > 0:
-                self._begin(run)
+                ready.append(run)
+            elif chosen is None and slots.room > 0:
+                chosen = first = run
             else:  # they run one at a time, so that none is lost for another
                 self._turn_away(run, Unserved(BUSY_DELAY))
+        if first is not None:
+            ready.appendleft(first)  # it begins when the others of its claim are held, and on their way back
 
     def begin(self) -> None:
-        """Begin what lies ready, as much as there is room for. What else the loop has to do has its turn meanwhile."""
-        if self._begin_some() and self._next is None:
+        """Begin what lies ready and has room: for a millisecond now, and the rest from turn to turn of the loop."""
+        if self._next is None and self._begin_some():
+            self._begin_soon()
+
+    def _begin_soon(self) -> None:
+        if self._next is None:
             self._next = self._loop.call_soon(self._begin_more, context=self._variables)
 
     def _begin_more(self) -> None:
         self._next = None
         self.begin()
+        if self._next is None:
+            self._wake.set()  # there may be room for more than lay here
 
     def _begin_some(self) -> bool:
         """Returns whether there may be more to begin."""
@@ -81,17 +95,17 @@ class Beginnings:
             self._place_waiting()
         ready, slots, until = self.ahead.ready, self._slots, time.monotonic() + _TURN
         while ready and slots.room > 0:
-            self._begin(ready.popleft())
+            self._take_up(ready.popleft())
             if time.monotonic() > until:
                 return True
         return False
 
-    def _begin(self, run: Run) -> None:
+    def _take_up(self, run: Run) -> None:
         """Read it, only now: all of a claim at once would keep the loop from what has ended meanwhile."""
         if run.interrupt is not None:
             self._turn_away(run, Released())
         elif (refused := prepare(run, self._plan.deserializer, self._plan.registrations)) is None:
-            self._begun += 1
+            self._taken_up += 1
             self._place(run)
         else:
             self._end_unbegun(run, refused)
@@ -116,6 +130,8 @@ class Beginnings:
         self._in_first_step = True
         try:
             self._starter.first_step()
+        except (SystemExit, KeyboardInterrupt) as error:  # not of the job whose end has made room for this one
+            self._loop.call_soon(_raise, error)
         finally:
             self._in_first_step = False
 
@@ -139,13 +155,22 @@ class Beginnings:
             else:
                 self._turn_away(run, Released())
 
-    def go_on(self, ended: Run) -> None:
-        """A slot is free, where `ended` was: the next one begins."""
+    def go_on(self, ended: Run, *, at_once: bool) -> None:
+        """A slot is free, where `ended` was: the next one begins, `at_once` or in the next turn of the loop."""
         registration = ended.registration
         if registration is not None and registration.bounds is not None and registration.bounds.in_process:
             self._for_children.learn((self._clock.now() - ended.started) / 1000)
-        if not self._in_first_step:  # else it has ended in its first step, and who has begun it goes on
+        if self._in_first_step:
+            return  # it has ended in its first step, and who has begun it goes on
+        if at_once:
             self._variables.run(self.begin)  # what is read and said of the next is not this one's
+        else:
+            self._begin_soon()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more is to begin in the next turn of the loop."""
+        return self._next is not None
 
     def withdraw(self, job_id: str) -> None:
         """It was told to stop: if it waits here for a child process, it goes."""
@@ -161,7 +186,7 @@ class Beginnings:
     @property
     def started(self) -> int:
         """How many were taken up, or lie ready to be."""
-        return self._begun + len(self.ahead.ready)
+        return self._taken_up + len(self.ahead.ready)
 
     @property
     def room(self) -> int:
@@ -170,6 +195,8 @@ class Beginnings:
 
     def hand_back_ready(self, older: float = 0.0) -> None:
         """Give back jobs that have waited here for a slot for `older` seconds."""
+        if older > 0 and self._slots.room > 0:
+            return  # there is one: they begin, from turn to turn
         for run in self.ahead.pop_old(older):
             self._turn_away(run, Released())
 
@@ -184,3 +211,8 @@ class Beginnings:
         refused = prepare(run, self._plan.deserializer, self._plan.registrations)
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
         self._end_unbegun(run, stopped or refused or outcome)
+
+
+def _raise(error: BaseException) -> None:
+    """Where it falls through the loop, as asyncio would let it."""
+    raise error

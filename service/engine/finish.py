@@ -67,6 +67,8 @@ class Finisher:
         self._variables = copy_context()  # not those of the attempt whose end comes first
         self._pending: list[Ended] = []
         self._task: asyncio.Task[None] | None = None
+        self.under_way = False
+        """Whether some are on their way to Redis: what ends now is sent when these are answered."""
 
     def add(self, run: Run, ending: Ending) -> None:
         """Take over an ended attempt; it is written at the end of this turn of the loop."""
@@ -101,6 +103,7 @@ class Finisher:
             await asyncio.wait({self._task}, timeout=within)
 
     async def _write(self) -> None:
+        self.under_way = True
         try:
             while self._pending:
                 batch = self._pending[:BATCH]
@@ -108,7 +111,7 @@ class Finisher:
                 del self._pending[: len(batch)]
                 self._listener(batch)
         finally:
-            self._task = None
+            self._task, self.under_way = None, False
 
     async def _record(self, batch: Sequence[Ended]) -> None:
         """Jobs that are done, then those that go back to their queues."""

@@ -17,14 +17,14 @@ class Starter:
     So what a function waits for first is asked for before all else that is ready on the loop, which in a busy worker
     takes a millisecond. It is what `eager_start` is in Python 3.12, with a task that is known before its first step.
 
-    Of asyncio it uses what others may build on: a task asks for its first step by its loop's `call_soon`, in its own
-    context; `_leave_task` and `_enter_task` say whose step is taken (asyncio's documentation, "Extending"). A loop with
-    a task factory, or a `call_soon` that somebody has put there, makes tasks in its own way.
+    A task asks for its first step by its loop's `call_soon`, in its own context, and is heard here; `_leave_task` and
+    `_enter_task` say whose step is taken (asyncio's documentation, "Extending"). One that asks in another way, or of a
+    loop with a task factory or a `call_soon` that somebody has put there, has its first step from the loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Any = loop
-        self._plain = loop.get_task_factory() is None and "call_soon" not in getattr(loop, "__dict__", ("call_soon",))
+        self._own = loop.__dict__ if loop.get_task_factory() is None and hasattr(loop, "__dict__") else None
         self._context: Context | None = None
         self._step: Callable[[], object] | None = None
         self._noting = self._note  # made once
@@ -32,7 +32,7 @@ class Starter:
     def make(self, work: Coroutine[Any, Any, None], *, name: str, context: Context) -> "asyncio.Task[None]":
         """A task that has done nothing yet; call `first_step` before the next is made. `context`: no other task's."""
         loop = self._loop
-        if not self._plain:
+        if self._own is None or "call_soon" in self._own:
             return cast("asyncio.Task[None]", loop.create_task(work, name=name, context=context))
         self._context = context
         loop.call_soon = self._noting

@@ -116,8 +116,8 @@ class Worker(ArqWorker):
         log.info("worker started", worker_id=self.id, queues=queues, functions=sorted(self.functions))
         pulse.start()
         watch.start()
-        step_back(self.options.nice)  # from here on: the pulse keeps leases alive, and is not to wait
         try:
+            step_back(self.options.nice)  # only now: the pulse, which keeps leases alive, runs already
             await self._serve(serving, scripts)
         finally:
             watch.stop()

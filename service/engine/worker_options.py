@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import structlog
 import uvloop
 from arq.connections import ArqRedis, create_pool
 
@@ -37,6 +38,7 @@ _TWO_WEEKS: Final = 14 * 86_400.0
 _OBJECTS_OF_A_JOB: Final = 30
 _THREADS: Final = min(32, (os.cpu_count() or 1) + 4)
 """As many as asyncio would start by itself."""
+log = structlog.get_logger("arqade.worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +127,16 @@ def declared_by(worker: "Worker") -> Declared:
 
 
 def step_back(nice: int) -> None:
-    """Let what else runs on this machine go first: above all Redis, which all workers wait for.
+    """Let what else runs beside this worker go first: above all Redis, which all workers wait for.
 
-    Linux counts niceness by thread: one that runs already keeps its own. What is nicer already stays so.
+    Linux counts niceness by thread, and one that runs already keeps its own; elsewhere it is the process's. It counts
+    among processes of one session or control group. What is nicer already stays so; only root can take it back.
     """
-    if os.getpriority(os.PRIO_PROCESS, 0) < nice:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    try:
+        if os.getpriority(os.PRIO_PROCESS, 0) < nice:
+            os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except OSError as error:  # whoever has started this process may forbid it
+        log.warning("the worker runs at its usual priority", asked=nice, error=f"{type(error).__name__}: {error}")
 
 
 def describe(worker: "Worker", serving: Serving, loop_lag: float) -> dict[str, Any]:

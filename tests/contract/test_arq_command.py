@@ -15,9 +15,11 @@ from typing import Any, Final
 import arq.worker
 import psutil
 import pytest
+import structlog
 
 from jobs.hello import hello
 from service.engine import Engine, Job, JobState, Worker
+from service.engine.worker_options import step_back
 from tests.contract.parties import StockWorker
 from tests.contract.slow_job import slow
 from tests.stage import Stage, ask, done, eventually
@@ -149,6 +151,18 @@ def test_one_that_is_nicer_already_stays_so(before: int, asked: int, after: int)
         f"sys.exit(os.getpriority(os.PRIO_PROCESS, 0) != {after})",
     )
     subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=ROOT, timeout=START_WITHIN, check=True)
+
+
+def test_one_that_may_not_step_back_works_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under systemd's `SystemCallFilter=~@resources`."""
+
+    def refused(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", refused)
+    with structlog.testing.capture_logs() as said:
+        step_back(19)
+    assert [entry["event"] for entry in said] == ["the worker runs at its usual priority"]
 
 
 async def test_watch_starts_anew_when_a_file_changes(arq_command: Arq, engine: Engine, tmp_path: Path) -> None:
