@@ -134,7 +134,9 @@ class Settings(BaseSettings):
     concurrency: int = Field(100, ge=1, le=100_000, description="jobs that one worker runs at a time")
     processes: int | None = Field(None, ge=1, le=1000, description="child processes of one worker; unset: one per CPU")
     jobs_per_process: int = Field(1000, ge=1, description="then a child process is replaced by a fresh one")
-    nice: int = Field(10, ge=0, le=19, description="niceness of a worker: how far it steps back for what runs beside it")
+    nice: int = Field(
+        10, ge=0, le=19, description="niceness of a worker: how far it steps back for what runs beside it"
+    )
     lease: Seconds = Field(15.0, ge=1, description="a dead worker's job starts again after this long")
     grace_period: Seconds = Field(25.0, description="SIGTERM lets running jobs finish for this long")
     poll: Seconds = Field(1.0, gt=0, description="safety net for jobs of stock ARQ clients; ours are pushed")

@@ -110,7 +110,7 @@ class Attempts:
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
         self.slots.free(run)
-        self.beginnings.go_on(run, at_once=self._finisher.under_way)  # else this outcome would wait for its first step
+        self.beginnings.go_on(run)
         if self.wake_when_free:
             self._wake.set()
 

@@ -77,10 +77,6 @@ class Beginnings:
     def begin(self) -> None:
         """Begin what lies ready and has room: for a millisecond now, and the rest from turn to turn of the loop."""
         if self._next is None and self._begin_some():
-            self._begin_soon()
-
-    def _begin_soon(self) -> None:
-        if self._next is None:
             self._next = self._loop.call_soon(self._begin_more, context=self._variables)
 
     def _begin_more(self) -> None:
@@ -155,17 +151,13 @@ class Beginnings:
             else:
                 self._turn_away(run, Released())
 
-    def go_on(self, ended: Run, *, at_once: bool) -> None:
-        """A slot is free, where `ended` was: the next one begins, `at_once` or in the next turn of the loop."""
+    def go_on(self, ended: Run) -> None:
+        """A slot is free, where `ended` was, whose outcome is on its way: the next one begins."""
         registration = ended.registration
         if registration is not None and registration.bounds is not None and registration.bounds.in_process:
             self._for_children.learn((self._clock.now() - ended.started) / 1000)
-        if self._in_first_step:
-            return  # it has ended in its first step, and who has begun it goes on
-        if at_once:
+        if not self._in_first_step:  # else it has ended in its first step, and who has begun it goes on
             self._variables.run(self.begin)  # what is read and said of the next is not this one's
-        else:
-            self._begin_soon()
 
     @property
     def goes_on(self) -> bool:

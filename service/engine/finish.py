@@ -1,4 +1,4 @@
-"""Everything ends here: outcomes are written down, those of one event-loop turn together, each under its token."""
+"""Everything ends here: outcomes are written down, those of one call together, each under its token."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from service.engine.clock import RedisClock
 from service.engine.codec import Serializer
 from service.engine.endings import Records, hand_back, said_once, without_results
+from service.engine.loop import Starter
 from service.engine.outcome import Ending, Finish, HandBack
 from service.engine.run import Run
 from service.engine.scripts import Argument, Scripts, in_parts
@@ -63,22 +64,21 @@ class Finisher:
         self._listener = listener
         self._records = Records(serializer)
         self._events_kept = events_kept
-        self._loop = asyncio.get_running_loop()
+        self._starter = Starter(asyncio.get_running_loop())
         self._variables = copy_context()  # not those of the attempt whose end comes first
         self._pending: list[Ended] = []
         self._task: asyncio.Task[None] | None = None
-        self.under_way = False
-        """Whether some are on their way to Redis: what ends now is sent when these are answered."""
 
     def add(self, run: Run, ending: Ending) -> None:
-        """Take over an ended attempt; it is written at the end of this turn of the loop."""
+        """Take over an ended attempt. It leaves for Redis at once, or with others when what left before is there."""
         ended = Ended(run, ending, self._clock.now())
         if ending is None:
             self._listener((ended,))
             return
         self._pending.append(ended)
         if self._task is None:
-            self._task = self._loop.create_task(self._write(), name="arqade-finish", context=self._variables)
+            self._task = self._starter.make(self._write(), name="arqade-finish", context=self._variables.copy())
+            self._starter.first_step()
 
     @property
     def waiting(self) -> int:
@@ -103,7 +103,6 @@ class Finisher:
             await asyncio.wait({self._task}, timeout=within)
 
     async def _write(self) -> None:
-        self.under_way = True
         try:
             while self._pending:
                 batch = self._pending[:BATCH]
@@ -111,7 +110,7 @@ class Finisher:
                 del self._pending[: len(batch)]
                 self._listener(batch)
         finally:
-            self._task, self.under_way = None, False
+            self._task = None
 
     async def _record(self, batch: Sequence[Ended]) -> None:
         """Jobs that are done, then those that go back to their queues."""

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from itertools import groupby, pairwise
-from random import random
 
 import pytest
 from redis import Redis
@@ -14,7 +13,7 @@ from tests.stage import Stage, ask, done, eventually
 
 
 async def test_the_next_one_begins_before_the_loop_turns(stage: Stage) -> None:
-    """What it waits for first, it asks for in the moment in which the one before it ends, if Redis is at work already.
+    """What it waits for first, it asks for in the moment in which the one before it ends.
 
     Seen to fail when its task waited for its turn: in a busy worker that is a millisecond for each job.
     """
@@ -23,7 +22,7 @@ async def test_the_next_one_begins_before_the_loop_turns(stage: Stage) -> None:
     @job()
     async def one() -> None:
         seen.append("begun")
-        await asyncio.sleep(random() / 100)  # so that some end while the outcomes of others are on their way
+        await asyncio.sleep(0.01)
         asyncio.get_running_loop().call_soon(seen.append, "turned")
         seen.append("ended")
 
