@@ -76,12 +76,11 @@ class Stage:
             **{name: settings.pop(name) for name in WorkerOptions.__dataclass_fields__ if name in settings}
         )
         defaults: dict[str, Any] = {"poll_delay": 0.2, "max_jobs": 20, "keep_result": 3600}
+        defaults |= {"job_serializer": encode, "job_deserializer": decode}
         return Worker(
             arq_functions(self._catalogue(functions)),
             redis_settings=self.address.for_arq(),
             handle_signals=False,
-            job_serializer=encode,
-            job_deserializer=decode,
             options=options,
             **(defaults | settings),
         )

@@ -61,14 +61,13 @@ class Beginnings:
     def take(self, jobs: Sequence[Run]) -> None:
         """They are this worker's: to begin, or to hand back."""
         ready, slots = self.ahead.ready, self._slots
-        chosen = slots.suspect or (ready[0] if ready and ready[0].lease.suspect else None)
-        first: Run | None = None
+        chosen, first = slots.suspect is not None or self.suspect_is_next, None
         for run in jobs:
             slots.hold(run)
             if not run.lease.suspect:
                 ready.append(run)
-            elif chosen is None and slots.room > 0:
-                chosen = first = run
+            elif not chosen and slots.room > 0:
+                chosen, first = True, run
             else:  # they run one at a time, so that none is lost for another
                 self._turn_away(run, Unserved(BUSY_DELAY))
         if first is not None:
@@ -126,8 +125,6 @@ class Beginnings:
         self._in_first_step = True
         try:
             self._starter.first_step()
-        except (SystemExit, KeyboardInterrupt) as error:  # not of the job whose end has made room for this one
-            self._loop.call_soon(_raise, error)
         finally:
             self._in_first_step = False
 
@@ -158,6 +155,11 @@ class Beginnings:
             self._for_children.learn((self._clock.now() - ended.started) / 1000)
         if not self._in_first_step:  # else it has ended in its first step, and who has begun it goes on
             self._variables.run(self.begin)  # what is read and said of the next is not this one's
+
+    @property
+    def suspect_is_next(self) -> bool:
+        """Whether what begins next may end this process: it had better hold nothing new then."""
+        return bool(self.ahead.ready) and self.ahead.ready[0].lease.suspect
 
     @property
     def goes_on(self) -> bool:
@@ -203,8 +205,3 @@ class Beginnings:
         refused = prepare(run, self._plan.deserializer, self._plan.registrations)
         stopped = interrupted(asyncio.CancelledError(), run) if run.interrupt is not None else None
         self._end_unbegun(run, stopped or refused or outcome)
-
-
-def _raise(error: BaseException) -> None:
-    """Where it falls through the loop, as asyncio would let it."""
-    raise error

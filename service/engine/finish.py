@@ -148,7 +148,7 @@ def _written(
             continue
         try:
             written.append((item, write(item.run, ending, item.at)))
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
     return written
 

@@ -58,9 +58,18 @@ class Starter:
             _leave_task(loop, caller)
         try:
             context.run(step)
+        except (
+            SystemExit,
+            KeyboardInterrupt,
+        ) as error:  # not its caller's: it falls through the loop
+            loop.call_soon(_raise, error)
         finally:
             if caller is not None:
                 _enter_task(loop, caller)
+
+
+def _raise(error: BaseException) -> None:
+    raise error
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]", *, handles_signals: bool) -> None:

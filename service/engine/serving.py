@@ -50,8 +50,8 @@ class Serving:
                 self._ask(limit)
                 claim = await self._answer()
                 backlog = claim is not None and claim.is_full
-                if backlog:  # Redis works on the next claim while this process starts the jobs of the last
-                    self._ask(limit)
+                if backlog and not self.attempts.beginnings.suspect_is_next:
+                    self._ask(limit)  # Redis works on the next claim while this process starts the jobs of the last
                     await asyncio.sleep(0)  # its request leaves now
                 if claim is not None:
                     await self._start(claim)

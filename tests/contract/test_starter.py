@@ -65,10 +65,9 @@ def test_a_task_that_waits_for_nothing_is_done_after_its_first_step(tried: Calla
     tried(main)
 
 
-def test_a_step_that_ends_the_process_leaves_the_task_that_has_made_it_in_its_place(
-    tried: Callable[[Tried], None],
-) -> None:
-    """asyncio lets SystemExit through, besides handing it to who awaits the task."""
+def test_an_exit_in_a_first_step_falls_through_the_loop_and_not_to_who_takes_it(tried: Callable[[Tried], None]) -> None:
+    """As asyncio lets it, besides handing it to who awaits the task."""
+    went_on: list[bool] = []
 
     async def leaves() -> None:
         raise SystemExit(3)
@@ -76,13 +75,15 @@ def test_a_step_that_ends_the_process_leaves_the_task_that_has_made_it_in_its_pl
     async def main(starter: Starter) -> None:
         own = asyncio.current_task()
         task = starter.make(leaves(), name="job", context=copy_context())
-        with pytest.raises(SystemExit):
-            starter.first_step()
+        starter.first_step()
         assert asyncio.current_task() is own
         assert isinstance(task.exception(), SystemExit)
-        await asyncio.sleep(0)
+        went_on.append(True)
+        await asyncio.sleep(1)
 
-    tried(main)
+    with pytest.raises(SystemExit):
+        tried(main)
+    assert went_on == [True]
 
 
 def test_what_a_task_waits_for_is_cancelled_with_it(tried: Callable[[Tried], None]) -> None:

@@ -1,13 +1,15 @@
 """What lies ready begins as soon as there is a slot, and what else the loop has to do is not kept waiting by it."""
 
 import asyncio
+import sys
 import time
 from itertools import groupby, pairwise
+from typing import Any
 
 import pytest
 from redis import Redis
 
-from service.engine import Job, JobState, job, keys
+from service.engine import Job, JobState, encode, job, keys
 from service.engine.ahead import Ahead
 from tests.stage import Stage, ask, done, eventually
 
@@ -114,3 +116,23 @@ async def test_a_burst_of_some_jobs_runs_as_many_though_they_begin_in_several_tu
     await engine.enqueue_many([ask("computes") for _ in range(8)] + [ask("waits") for _ in range(42)])
     worker = await stage.run_until_empty(computes, waits, max_jobs=60, max_burst_jobs=30)
     assert (worker.jobs_complete, worker.jobs_retried) == (30, 0)
+
+
+async def test_a_serializer_that_exits_keeps_no_outcome_from_redis(stage: Stage) -> None:
+    """Nor does it cost a slot. Seen to fail when only exceptions were caught there: nothing was recorded any more."""
+
+    def leaving(record: dict[str, Any]) -> bytes:
+        if record.get("r") == "leave":
+            sys.exit(3)
+        return encode(record)
+
+    @job()
+    async def says(what: str) -> str:
+        return what
+
+    engine = await stage.engine(says)
+    async with stage.working(says, max_jobs=1, job_serializer=leaving):
+        left = await done(engine, await engine.enqueue(ask("says", input={"what": "leave"})))
+        stayed = await done(engine, await engine.enqueue(ask("says", input={"what": "stay"})))
+    assert (left.state, stayed.state) == (JobState.SUCCEEDED, JobState.SUCCEEDED)
+    assert left.result_error == "SystemExit: 3"
