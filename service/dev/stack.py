@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -95,12 +96,13 @@ async def _running(options: Options, say: Say) -> AsyncGenerator[Stack]:
             database = [Child(_redis_program(redis.server), tasks, say)] if redis.server else []
             children = [Child(program, tasks, say) for program in programs]
             watching: asyncio.Task[None] | None = None
+            begun_at = time.time()
             try:
                 await _start(redis, database, children, listener)
                 for child in (*database, *children):
                     tasks.create_task(child.keep())
                 if options.reload:
-                    watching = tasks.create_task(watch(children, say))
+                    watching = tasks.create_task(watch(children, say, since=begun_at))
                 yield Stack(address(listener), folder, redis.description, mail.folder, (*database, *children))
             finally:
                 if watching:

@@ -176,19 +176,42 @@ def test_code_that_cannot_be_loaded_ends_the_start_with_its_traceback(start_dev:
     assert any("RuntimeError: out of order" in line for line in stack.messages)
 
 
+_GREETS = '''"""Greets."""
+
+from service.engine import job
+
+
+@job()
+async def greet() -> str:
+    return "{}"
+'''
+
+
 def test_a_changed_job_is_loaded_without_being_asked_to(start_dev: StartDev, own_jobs: Path) -> None:
-    code = '"""Greets."""\nfrom service.engine import job\n\n\n@job()\nasync def greet() -> str:\n    return "{}"\n'
-    (own_jobs / "greet.py").write_text(code.format("before"))
+    (own_jobs / "greet.py").write_text(_GREETS.format("before"))
     stack = start_dev().ready()
     assert result_of(stack, enqueue(stack, "greet")) == "before"
-    (own_jobs / "greet.py").write_text(code.format("after"))
+    (own_jobs / "greet.py").write_text(_GREETS.format("after"))
     eventually(lambda: any("greet.py changed" in line for line in stack.messages), what="the change")
     eventually(lambda: result_of(stack, enqueue(stack, "greet")) == "after", what="the new code")
 
     (own_jobs / "greet.py").write_text("def broken(")
     eventually(lambda: any("SyntaxError" in line for line in stack.messages), what="the report")
-    (own_jobs / "greet.py").write_text(code.format("mended"))
+    (own_jobs / "greet.py").write_text(_GREETS.format("mended"))
     eventually(lambda: result_of(stack, enqueue(stack, "greet")) == "mended", what="the mended code")
+    assert stack.stop() == 0
+
+
+def test_what_changes_while_a_stack_starts_is_loaded_too(start_dev: StartDev, own_jobs: Path, tmp_path: Path) -> None:
+    """Seen to fail when only what changed after the start was heard of: both processes kept the code they had read."""
+    read = tmp_path / "read"
+    note = f"with open({str(read)!r}, 'a') as file:\n    file.write('read ')\n"
+    (own_jobs / "greet.py").write_text(_GREETS.format("before") + note)
+    stack = start_dev()
+    eventually(lambda: read.exists() and read.read_text().count("read") == 2, what="the API and the worker")
+    (own_jobs / "greet.py").write_text(_GREETS.format("after"))
+    stack.ready()
+    eventually(lambda: result_of(stack, enqueue(stack, "greet")) == "after", what="the new code")
     assert stack.stop() == 0
 
 
