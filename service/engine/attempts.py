@@ -110,7 +110,7 @@ class Attempts:
     def _free(self, run: Run) -> None:
         """A slot is free: the next one begins."""
         self.slots.free(run)
-        self.beginnings.go_on(run)
+        self.beginnings.replace(run)
         if self.wake_when_free:
             self._wake.set()
 

@@ -60,14 +60,14 @@ class Beginnings:
 
     def take(self, jobs: Sequence[Run]) -> None:
         """They are this worker's: to begin, or to hand back."""
-        ready, slots = self.ahead.ready, self._slots
-        chosen, first = slots.suspect is not None or self.suspect_is_next, None
+        ready, slots, first = self.ahead.ready, self._slots, None
+        may_begin = slots.suspect is None and not self.suspect_is_next and slots.room > 0
         for run in jobs:
             slots.hold(run)
             if not run.lease.suspect:
                 ready.append(run)
-            elif not chosen and slots.room > 0:
-                chosen, first = True, run
+            elif may_begin and first is None:
+                first = run
             else:  # they run one at a time, so that none is lost for another
                 self._turn_away(run, Unserved(BUSY_DELAY))
         if first is not None:
@@ -148,7 +148,7 @@ class Beginnings:
             else:
                 self._turn_away(run, Released())
 
-    def go_on(self, ended: Run) -> None:
+    def replace(self, ended: Run) -> None:
         """A slot is free, where `ended` was, whose outcome is on its way: the next one begins."""
         registration = ended.registration
         if registration is not None and registration.bounds is not None and registration.bounds.in_process:
@@ -187,18 +187,20 @@ class Beginnings:
         """How many jobs can be claimed: free slots, and those that will be free when the claim is answered."""
         return self._slots.room - len(self._for_children.waiting) + self.ahead.lacks
 
-    def hand_back_ready(self, older: float = 0.0) -> None:
-        """Give back jobs that have waited here for a slot for `older` seconds."""
-        if older > 0 and self._slots.room > 0:
-            return  # there is one: they begin, from turn to turn
-        for run in self.ahead.pop_old(older):
-            self._turn_away(run, Released())
+    def hand_back_late(self, after: float) -> None:
+        """Give back what has waited `after` seconds for a slot. While there is one, it begins from turn to turn."""
+        if self._slots.room <= 0:
+            self._release(after)
 
     def hand_back(self) -> None:
         """Give back all that has not begun."""
-        self.hand_back_ready()
+        self._release(0.0)
         while self._for_children.waiting:
             self._turn_away(self._for_children.waiting.popleft(), Released())
+
+    def _release(self, older: float) -> None:
+        for run in self.ahead.pop_old(older):
+            self._turn_away(run, Released())
 
     def _turn_away(self, run: Run, outcome: Outcome) -> None:
         """It has not begun, and will not here. `outcome` holds where neither its worker nor what it says decides."""

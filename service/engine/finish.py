@@ -1,4 +1,4 @@
-"""Everything ends here: outcomes are written down, those of one call together, each under its token."""
+"""Everything ends here: outcomes are written down, many in a call, each under its token."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -24,7 +24,7 @@ class Starter:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop: Any = loop
-        self._own = loop.__dict__ if loop.get_task_factory() is None and hasattr(loop, "__dict__") else None
+        self._attributes = loop.__dict__ if loop.get_task_factory() is None and hasattr(loop, "__dict__") else None
         self._context: Context | None = None
         self._step: Callable[[], object] | None = None
         self._noting = self._note  # made once
@@ -32,7 +32,7 @@ class Starter:
     def make(self, work: Coroutine[Any, Any, None], *, name: str, context: Context) -> "asyncio.Task[None]":
         """A task that has done nothing yet; call `first_step` before the next is made. `context`: no other task's."""
         loop = self._loop
-        if self._own is None or "call_soon" in self._own:
+        if self._attributes is None or "call_soon" in self._attributes:
             return cast("asyncio.Task[None]", loop.create_task(work, name=name, context=context))
         self._context = context
         loop.call_soon = self._noting

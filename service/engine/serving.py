@@ -58,7 +58,7 @@ class Serving:
                 if not backlog and not self._is_over(done):
                     self.attempts.wake_when_free = claim is None or claim.asked == 0
                     await self.wake.wait(self.plan.poll)
-                    self.attempts.beginnings.hand_back_ready(_READY_FOR)
+                    self.attempts.beginnings.hand_back_late(_READY_FOR)
                     self.found_nothing = False
         last = await self._answer()
         if last is not None:
