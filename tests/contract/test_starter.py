@@ -79,7 +79,7 @@ def test_an_exit_in_a_first_step_falls_through_the_loop_and_not_to_who_takes_it(
         assert asyncio.current_task() is own
         assert isinstance(task.exception(), SystemExit)
         went_on.append(True)
-        await asyncio.sleep(1)
+        await asyncio.get_running_loop().create_future()
 
     with pytest.raises(SystemExit):
         tried(main)

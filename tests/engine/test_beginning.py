@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from itertools import groupby, pairwise
 from typing import Any
 
@@ -12,6 +13,14 @@ from redis import Redis
 from service.engine import Job, JobState, encode, job, keys
 from service.engine.ahead import Ahead
 from tests.stage import Stage, ask, done, eventually
+
+
+def comes_true(holds: Callable[[], bool], within: float = 5.0) -> bool:
+    """Whether it does, while the loop stands still."""
+    deadline = time.monotonic() + within
+    while not (true := holds()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return true
 
 
 async def test_the_next_one_begins_before_the_loop_turns(stage: Stage) -> None:
@@ -66,15 +75,15 @@ async def test_an_outcome_is_on_its_way_before_the_next_function_begins(
 ) -> None:
     """Seen to fail when the next one began at once: its first step kept the outcome here, and could have lost it."""
     found: list[bool] = []
+    ending = asyncio.Event()
 
     @job()
     async def ends() -> None:
-        await asyncio.sleep(0.2)
+        await ending.wait()
 
     @job()
     async def blocks(earlier: str) -> None:
-        time.sleep(0.05)  # noqa: ASYNC251  # Redis answers meanwhile
-        found.append(inspector.exists(keys.result(earlier)) == 1)
+        found.append(comes_true(lambda: inspector.exists(keys.result(earlier)) == 1))
 
     engine = await stage.engine(ends, blocks)
     first = await engine.enqueue(ask("ends"))
@@ -82,8 +91,34 @@ async def test_an_outcome_is_on_its_way_before_the_next_function_begins(
         await eventually(lambda: worker.tasks, bool)
         monkeypatch.setattr(Ahead, "lacks", property(lambda ahead: 1 - len(ahead.ready)))
         second = await engine.enqueue(ask("blocks", input={"earlier": first.id}))
+        await eventually(lambda: inspector.exists(keys.lease(second.id)), bool)
+        ending.set()
         await done(engine, second)
     assert found == [True]
+
+
+async def test_nothing_new_is_claimed_before_a_suspect_has_begun(stage: Stage, inspector: Any) -> None:
+    """Its first step may end the process. Seen to fail when the next claim was under way by then: it was lost too."""
+    others: list[str] = []
+    seen: list[bool] = []
+
+    @job()
+    async def suspect() -> None:
+        seen.append(comes_true(lambda: inspector.exists(*map(keys.lease, others)) > 0, within=0.3))
+
+    @job()
+    async def other() -> None:
+        pass
+
+    engine = await stage.engine(suspect, other)
+    pill = await engine.enqueue(ask("suspect"))
+    neighbours = [made for made in await engine.enqueue_many([ask("other")] * 5) if isinstance(made, Job)]
+    others += [made.id for made in neighbours]
+    inspector.hset(keys.notes(pill.id), "lost", "2")
+    inspector.zadd(keys.queue("default"), {pill.id: 1_000.25})
+    async with stage.working(suspect, other, max_jobs=2):  # half of its slots is one job: its first claim is full
+        ended = [await done(engine, one) for one in (pill, *neighbours)]
+    assert ({one.state for one in ended}, seen) == ({JobState.SUCCEEDED}, [False])
 
 
 async def test_what_has_room_is_not_handed_back_while_others_begin_before_it(stage: Stage) -> None:
