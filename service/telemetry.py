@@ -24,7 +24,7 @@ from service.settings import Settings
 _STDERR: Final = 2
 MOST_WAITING: Final = 50_000
 GATHER: Final = 0.02
-_MOST_AT_ONCE: Final = 1_000
+_MOST_AT_ONCE: Final = 10_000
 _FAREWELL: Final = 2.0
 _QUIET: Final = ("/livez", "/readyz", "/readyz/{check}")
 _CLIENT_GONE: Final = 499
@@ -65,19 +65,34 @@ class LineWriter:
         self._thread.join(_FAREWELL)
 
     def _run(self) -> None:
+        written = 0
         while not self._closing.is_set() or self._waiting:
-            self._some.wait()
+            if written == 0:
+                self._until_some()
             self._closing.wait(GATHER)
-            self._some.clear()
-            while self._waiting:
-                self._put([self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))])
+            written = self._put_all()
+
+    def _until_some(self) -> None:
+        self._some.clear()  # from now on, whoever writes wakes this thread
+        if not self._waiting and not self._closing.is_set():
+            self._some.wait()
+
+    def _put_all(self) -> int:
+        """Write what waits now; what comes meanwhile is for the next time. Returns how many lines there were.
+
+        Each turn of this thread takes the interpreter from the event loop, so there are few.
+        """
+        number = len(self._waiting)
+        for first in range(0, number, _MOST_AT_ONCE):
+            self._put([self._waiting.popleft() for _ in range(min(number - first, _MOST_AT_ONCE))])
+        return number
 
     def _put(self, lines: list[bytes]) -> None:
         dropped, self._dropped = self._dropped, 0
         if dropped:
             lines.append(orjson.dumps({"event": "log_lines_dropped", "level": "warning", "count": dropped}))
         try:
-            self._stream.write(b"".join(line + b"\n" for line in lines))
+            self._stream.write(b"\n".join([*lines, b""]))
             self._stream.flush()
         except (OSError, ValueError):
             self._dropped += len(lines)  # the reader is gone; the service goes on without one
