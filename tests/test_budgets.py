@@ -10,6 +10,7 @@ import pytest
 ROOT: Final = Path(__file__).parent.parent
 LONGEST_MODULE: Final = 300
 LONGEST_FUNCTION: Final = 60
+LONGEST_LUA: Final = 120
 EXEMPT: Final[frozenset[str]] = frozenset()
 """Paths that may break a budget. It starts empty and only ever shrinks."""
 
@@ -55,6 +56,13 @@ def test_every_module_says_what_it_is_and_is_finished(path: Path) -> None:
     assert ast.get_docstring(ast.parse(text)), "a module begins with a docstring that says what it does"
     assert [word for word in UNFINISHED if word in text] == []
     assert path.stem not in FORBIDDEN_NAMES
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "service").rglob("*.lua")), ids=name)
+def test_every_lua_file_says_what_it_is_and_stays_small(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("-- ")
+    assert len(lines) <= LONGEST_LUA
 
 
 def test_the_exemptions_are_still_needed() -> None:

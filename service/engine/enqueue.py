@@ -274,7 +274,7 @@ def unavailable(error: BaseException) -> Unavailable:
 
 
 def judge(code: str, job_id: str, now: int, entry: Entry, request: Request) -> "Enqueued | ArqadeError":
-    """What a code of creating.lua means for its caller."""
+    """What a code of judging.lua means for its caller."""
     match code:
         case "created" | "created_before" | "exists" | "exists_before":
             return Enqueued(

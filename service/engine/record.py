@@ -208,7 +208,7 @@ def _trace_id(traceparent: str | None) -> str | None:
 
 def _unfinished(snapshot: Snapshot, attempts: tuple[Attempt, ...]) -> dict[str, Any]:
     """Of a job that is not done; `attempts` are those that have ended, as in `_ended`."""
-    score = int(float(snapshot.score or 0))  # its fraction is no time, see prelude.lua
+    score = int(float(snapshot.score or 0))  # its fraction is no time, see times.lua
     token = Token.parse(snapshot.lease)
     if snapshot.lease:
         state = JobState.RUNNING
@@ -235,7 +235,7 @@ def _unfinished(snapshot: Snapshot, attempts: tuple[Attempt, ...]) -> dict[str, 
 
 
 def _lease_ended(snapshot: Snapshot) -> bool:
-    """Whether the job waits because its worker was lost: its place is then the end of a lease (see prelude.lua)."""
+    """Whether the job waits because its worker was lost: its place is then the end of a lease (see times.lua)."""
     return (snapshot.score or b"").endswith(b".5")
 
 

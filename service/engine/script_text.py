@@ -1,4 +1,4 @@
-"""The text of each Lua script: what it uses of the shared files, then its own, with the names of keys filled in.
+"""The text of each Lua script: what it uses of `lua/parts`, then its own, with the names of keys filled in.
 
 Lua makes every function of a script anew each time the script is called, and looks for each variable that a function
 holds on to. With all that is shared before it, a call that did nothing took Redis 20 µs. So a script is given what it
@@ -13,15 +13,17 @@ from typing import Final
 
 from service.engine import keys
 
-_ENDING: Final = ("prelude", "following")
-_CREATING: Final = (*_ENDING, "meeting", "creating")
-_SHARED: Final[Mapping[str, tuple[str, ...]]] = {
+_COMMON: Final = ("times", "queues", "events", "payloads", "leases", "records")
+_ENDING: Final = (*_COMMON, "following")
+_CREATING: Final = (*_ENDING, "meeting", "judging", "creating")
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "claim": (*_COMMON, "leasing", "handing_over", "claimed_before"),
     **dict.fromkeys(("delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
     **dict.fromkeys(("enqueue", "enqueue_batch"), _CREATING),
     "cancel": (*_ENDING, "cancelling"),
     "schedule_fire": (*_CREATING, "cancelling"),
 }
-"""From which files a script may use something, where it is more than the prelude; these are no scripts of their own."""
+"""From which parts a script may use something, in their order, where these are more than the common ones."""
 _CONSTANTS: Final = {
     **{name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, (str, int))},
     "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE),
@@ -52,9 +54,10 @@ _MUST_RUN_WHEN_FULL: Final = frozenset(
 @cache
 def source(name: str, *, allow_oom: bool) -> str:
     """A script's text, after a shebang where the server knows it. Raises FileNotFoundError when there is none."""
-    body = _read(name)
+    body = _read(f"{name}.lua")
     needed, used = _names(body), list[str]()
-    for statement in reversed([one for part in _SHARED.get(name, ("prelude",)) for one in _statements(_read(part))]):
+    parts = (_read(f"parts/{part}.lua") for part in _PARTS.get(name, _COMMON))
+    for statement in reversed([one for part in parts for one in _statements(part)]):
         defined = _DEFINES.match(statement)
         if defined is None or needed.intersection(re.findall(r"\w+", defined[1] or defined[2])):
             needed |= _names(statement)
@@ -63,8 +66,8 @@ def source(name: str, *, allow_oom: bool) -> str:
     return (_shebang(name) if allow_oom else "") + _WORD.sub(_filled_in, text)
 
 
-def _read(name: str) -> str:
-    return resources.files("service.engine").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+def _read(path: str) -> str:
+    return resources.files("service.engine").joinpath("lua", path).read_text(encoding="utf-8")
 
 
 def _statements(text: str) -> Iterator[str]:

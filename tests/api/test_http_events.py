@@ -184,7 +184,7 @@ async def test_a_last_event_that_is_none_is_a_header_that_does_not_fit(api: http
 
 
 def test_every_type_that_the_engine_writes_can_be_asked_for() -> None:
-    scripts = "".join(path.read_text() for path in (Path(engine.__file__).parent / "lua").glob("*.lua"))
+    scripts = "".join(path.read_text() for path in (Path(engine.__file__).parent / "lua").rglob("*.lua"))
     written = set(re.findall(r"""['"]((?:job|queue|worker|schedule|batch)\.[a-z]+)['"]""", scripts))
     assert "job.created" in written
     ended = {f"job.{state}" for state in JobState if state.done}

@@ -60,7 +60,7 @@ def test_a_payload_has_these_fields_in_this_order() -> None:
         return b""
 
     serialize_job("f", (1,), {"k": 2}, None, 3, serializer=note)
-    assert [list(fields) for fields in written] == [["t", "f", "a", "k", "et"]], FOLLOW.format("lua/prelude.lua")
+    assert [list(fields) for fields in written] == [["t", "f", "a", "k", "et"]], FOLLOW.format("lua/parts/payloads.lua")
     assert deserialize_job_raw(pickle.dumps(written[0])) == ("f", (1,), {"k": 2}, None, 3)
 
 

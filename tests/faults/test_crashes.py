@@ -39,7 +39,7 @@ async def test_the_job_of_a_killed_worker_starts_again_when_its_lease_ends(
 async def test_workers_killed_one_after_the_other_under_load_lose_nothing(
     stage: Stage, redis_url: str, crew: Crew
 ) -> None:
-    """Rows 6 and 9. Seen to fail with `owns` of the prelude answering true always and leases never renewed."""
+    """Rows 6 and 9. Seen to fail with `owns` of leases.lua answering true always and leases never renewed."""
     engine = await stage.engine(work)
     workers: list[WorkerProcess] = [await crew.start(redis_url, f"worker-{number}") for number in range(2)]
     load = Load(engine, seconds=0.3)
@@ -56,7 +56,7 @@ async def test_workers_killed_one_after_the_other_under_load_lose_nothing(
 async def test_workers_frozen_and_thawed_under_load_write_nothing_stale(
     stage: Stage, redis_url: str, crew: Crew
 ) -> None:
-    """Rows 8 and 9. Seen to fail with `owns` of the prelude answering true: recorded results were overwritten."""
+    """Rows 8 and 9. Seen to fail with `owns` of leases.lua answering true: recorded results were overwritten."""
     engine = await stage.engine(work)
     workers = [await crew.start(redis_url, f"worker-{number}", slots=200) for number in range(2)]
     load = Load(engine, seconds=0.5)

@@ -31,7 +31,7 @@ async def test_a_blocked_event_loop_keeps_its_lease_and_is_reported(stage: Stage
 
 
 async def test_what_a_frozen_worker_writes_after_it_wakes_is_refused(stage: Stage, redis_url: str, crew: Crew) -> None:
-    """Rows 8 and 9. Seen to fail with `owns` of the prelude answering true: the zombie's end replaces the record."""
+    """Rows 8 and 9. Seen to fail with `owns` of leases.lua answering true: the zombie's end replaces the record."""
     engine = await stage.engine(gated)
     slow = await crew.start(redis_url, "slow")
     jobs = [await engine.enqueue(ask("gated", input={"then": then})) for then in TOO_LATE]

@@ -73,7 +73,7 @@ def claims_under_way() -> list[asyncio.Task[Any]]:
 
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_claim_whose_reply_was_lost_is_answered_again(stage: Stage, proxy: Proxy, cut: Do) -> None:
-    """Row 2. Seen to fail without `repeat_last` in claim.lua: the job waits for its lease to end."""
+    """Row 2. Seen to fail without `repeat_last` of a claim: the job waits for its lease to end."""
     engine = await stage.engine(greet)
     made = await engine.enqueue(ask("greet"))
     stage.address = RedisAddress(url=proxy.url)

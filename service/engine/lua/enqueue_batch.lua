@@ -4,7 +4,7 @@
 -- KEYS: record of the batch, record of its Idempotency-Key or ''
 -- ARGV: events kept, ttl of the batch and of cancelled jobs, batch id, size, mode, place of the part's first job,
 --   fingerprint, ttl of the key's record, what was refused before it came here: "[index,code,id],…", then the jobs
---   (see creating.lua), whose ids end with their index in five hex digits
+--   (see judging.lua), whose ids end with their index in five hex digits
 -- Returns {when the batch was made or 0, word, text}: done | refused (all or none: none) with [[index,code,id],…] of
 --   those not created, known with the id of the batch that the key made, purged when nothing else is known of that,
 --   mismatch

@@ -2,7 +2,7 @@
 -- KEYS: schedules, due
 -- ARGV: events kept, fires kept, id, version, its next tick, the tick after or '', when to fire that,
 --   overlap (skip | queue | allow | cancel_previous), ticks missed before the one to fire, that one,
---   ttl ms of the record of a job that is cancelled, then its job as in creating.lua, with id '' when all are missed
+--   ttl ms of the record of a job that is cancelled, then its job as in judging.lua, with id '' when all are missed
 -- Returns fired | skipped | held (the job before is not done: due again in a second) | moved.
 local id, following, overlap, missed, tick, job_id = ARGV[3], ARGV[6], ARGV[8], tonumber(ARGV[9]), ARGV[10], ARGV[12]
 local key, queue, fn = SCHEDULE .. id, ARGV[13], function_of(ARGV[14])

@@ -4,30 +4,6 @@
 --   WAITS..id: a field for each job that this one waits for, and '*': priority|when|on_failure|ttl of its record
 --   ENDED: jobs that ended and have followers left to tell, with their states
 local MOST_TOLD, KEPT_FOR_FOLLOWERS = 1000, 1209600000
-local ENDINGS = {failed = ' failed', cancelled = ' was cancelled', expired = ' expired', deleted = ' was deleted'}
-
--- Hardly any job has a unique key, and to decode a payload takes longer than all the rest.
-local function unique_of(payload)
-  local parsed, job = nil, nil
-  if string.find(payload, '"unique_key"', 1, true) then parsed, job = pcall(cjson.decode, payload) end
-  local unique = parsed and type(job) == 'table' and type(job.x) == 'table' and job.x.unique_key
-  return type(unique) == 'string' and unique or '' -- anybody may have written the payload
-end
-
--- When a job is due: '' now | '+ms' after a delay | '@ms' at a time.
-local function due_at(when, now)
-  if when == '' then return now end
-  local value = tonumber(string.sub(when, 2))
-  return string.sub(when, 1, 1) == '+' and now + value or value
-end
-
--- How a job has ended; '' when nothing tells. Nil while it has not.
-local function ending_of(id)
-  if redis.call('EXISTS', PAYLOAD .. id) == 1 then return nil end
-  return state_in_record(id) or (redis.call('EXISTS', DELETED .. id) == 1 and 'deleted' or '')
-end
-
-local function why_not(earlier, state) return earlier .. (ENDINGS[state] or ' is gone: nothing says how it ended') end
 
 local function release(id, priority, when, now, due_by_queue)
   redis.call('DEL', WAITS .. id)

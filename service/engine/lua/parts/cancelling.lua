@@ -1,4 +1,4 @@
--- Shared by the scripts that cancel a job. At once when it waits; when it runs, its worker is asked.
+-- Shared by the scripts that cancel a job: at once when it waits; when it runs, its worker is asked.
 -- Returns cancelled | asked | finished | missing.
 local function cancel_job(id, reason, ttl, now, events)
   local payload = redis.call('GET', PAYLOAD .. id)

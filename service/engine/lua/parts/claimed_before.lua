@@ -1,0 +1,31 @@
+-- Of a claim whose reply was lost: what it took is given out once more.
+local at = now
+
+-- When a job was due is not known any more: its place says when it was claimed.
+local function repeat_queue(ids, index)
+  local kept, scores, payloads, pasts = {}, {}, {}, {}
+  for _, id in ipairs(ids) do
+    local token = redis.call('GET', LEASE .. id) or ''
+    local attempt, lost = string.match(token, '|' .. int(at) .. '|(%d+)|(%d+)$')
+    if attempt and string.sub(token, 1, #worker) == worker then
+      local n = #kept + 1
+      kept[n], scores[n] = id, redis.call('EXISTS', WAITS .. id) == 1 and '1' or int(at)
+      payloads[n] = redis.call('GET', PAYLOAD .. id)
+      pasts[n] = past_of(tonumber(attempt), tonumber(lost), redis.call('EXISTS', NOTES .. id) == 1)
+    end
+  end
+  answer(index, kept, scores, payloads, pasts)
+end
+
+local function repeat_last(last)
+  at = last.at
+  local index_of = {} -- their order may be another one now
+  for index = 3, #KEYS do index_of[KEYS[index]] = index - 3 end
+  for _, from in ipairs(last.queues) do
+    local ids = {}
+    for _, some in ipairs(from.ids) do
+      for _, id in ipairs(some) do ids[#ids + 1] = id end
+    end
+    repeat_queue(ids, index_of[from.queue])
+  end
+end
