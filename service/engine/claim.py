@@ -99,14 +99,14 @@ class Claimer:
     def _runs(self, taken: list[Any], names: tuple[str, ...], at: int, when: tuple[int, float]) -> Iterator[Run]:
         """As claim.lua hands them over. `when`: what a run is told of this claim, by both clocks."""
         head = f"{self._worker_id}|{at}|"
-        for index, ids, scores, payloads, unusual in zip(*[iter(taken)] * _PARTS, strict=True):
+        for index, lists, scores, payloads, unusual in zip(*[iter(taken)] * _PARTS, strict=True):
             queue = names[cast("int", index)]
             leases = [Lease(f"{head}1|0", queue)] * len(payloads)
             for place, (attempt, lost, aborted, noted) in orjson.loads(unusual).items():
                 token = f"{head}{attempt}|{lost}"
                 past = Lease.after(token, queue, attempt, lost, aborted=aborted == 1, noted=noted == 1)
                 leases[int(place) - 1] = past
-            for job_id, payload, score, lease in zip(_texts(ids), payloads, scores.split(), leases, strict=True):
+            for job_id, payload, score, lease in zip(_texts(lists), payloads, scores.split(), leases, strict=True):
                 yield Run(job_id, payload, float(score), lease, *when, noted=lease.noted)
 
 
@@ -115,8 +115,9 @@ def _text(job_id: bytes) -> str:
     return job_id.decode(errors="backslashreplace")
 
 
-def _texts(ids: bytes) -> Iterator[str]:
-    """From JSON in lists of some each."""
+def _texts(lists: list[bytes]) -> Iterator[str]:
+    """Ids, from lists of some each as JSON."""
+    ids = b"[%b]" % b",".join(lists)
     try:
         return chain.from_iterable(orjson.loads(ids))
     except ValueError:

@@ -2,12 +2,13 @@
 -- KEYS: paused, last claim of this worker, then the queues in the order to serve them
 -- ARGV: worker id, lease ms, events kept, claim number, room, then how many to take at most from each queue
 -- Returns {time now, time of the claim, ms until the next job is due or -1, how many more are due where all that were
---   asked for were there, ids asked to abort, then for each queue that gave jobs: its index from 0, their ids as JSON in
---   lists of up to 16, their scores with a space between, their payloads, and as JSON, by their place from 1, what is
---   unusual: {place: [attempt, lost, aborted, noted]}, where [1,0,0,0] is usual}.
+--   asked for were there, ids asked to abort, then for each queue that gave jobs: its index from 0, their ids in lists of
+--   up to 16, each as JSON, their scores with a space between, their payloads, and as JSON, by their place from 1, what
+--   is unusual: {place: [attempt, lost, aborted, noted]}, where [1,0,0,0] is usual}.
 --   The token of a job is worker|time of the claim|attempt|lost.
 -- A call repeated with the same number returns the same jobs again.
--- Numbers are given to Redis as text where they can be: to make one of a number costs as much as a small command.
+-- Numbers are given to Redis as text where they can be: to make one of a number costs as much as a small command. And
+-- what is long is put together once, as Lua reads through each text that it makes or is given.
 local by_now = now_text .. '.9' -- whatever the fraction of a place says
 
 local function counts_of(due)
@@ -61,10 +62,10 @@ local function next_due(queue)
 end
 
 -- What was taken last is written with its number first: it is read only when it is asked for again.
-local last, asked_before = redis.call('GET', KEYS[2]), ARGV[4] .. ' '
+local asked_before = ARGV[4] .. ' '
 local soonest, left = nil, 0
-if last and string.sub(last, 1, #asked_before) == asked_before then
-  repeat_last(cjson.decode(string.sub(last, #asked_before + 1)))
+if redis.call('GETRANGE', KEYS[2], '0', #asked_before - 1) == asked_before then
+  repeat_last(cjson.decode(redis.call('GETRANGE', KEYS[2], #asked_before, '-1')))
 else
   local room = tonumber(ARGV[5])
   for index = 3, #KEYS do
@@ -81,9 +82,9 @@ else
       end
     end
   end
-  if #claimed > 0 then
-    local taken = asked_before .. '{"at":' .. now_text .. ',"queues":[' .. table.concat(claimed, ',') .. ']}'
-    redis.call('SET', KEYS[2], taken, 'PX', lease)
+  if #note > 1 then
+    note[1], note[#note] = asked_before .. '[' .. note[1], note[#note] .. ']'
+    redis.call('SET', KEYS[2], table.concat(note, ','), 'PX', lease)
   end
 end
 emit({}, ARGV[3])

@@ -14,18 +14,20 @@ local function repeat_queue(ids, index)
       pasts[n] = past_of(tonumber(attempt), tonumber(lost), redis.call('EXISTS', NOTES .. id) == 1)
     end
   end
-  answer(index, kept, scores, payloads, pasts)
+  answer(index, kept, as_json(kept), scores, payloads, pasts)
 end
 
 local function repeat_last(last)
-  at = last.at
-  local index_of = {} -- their order may be another one now
+  at = last[1]
+  local index_of, n = {}, 2 -- their order may be another one now
   for index = 3, #KEYS do index_of[KEYS[index]] = index - 3 end
-  for _, from in ipairs(last.queues) do
-    local ids = {}
-    for _, some in ipairs(from.ids) do
-      for _, id in ipairs(some) do ids[#ids + 1] = id end
+  while last[n] do
+    local queue, ids = last[n], {}
+    n = n + 1
+    while type(last[n]) == 'table' do
+      for _, id in ipairs(last[n]) do ids[#ids + 1] = id end
+      n = n + 1
     end
-    repeat_queue(ids, index_of[from.queue])
+    repeat_queue(ids, index_of[queue])
   end
 end

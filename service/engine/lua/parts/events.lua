@@ -16,7 +16,7 @@ end
 -- How many jobs an entry of the stream tells of at most, so that a batch costs few commands and an entry stays small.
 local TOLD_AT_ONCE = 16
 
--- Ids as JSON, of so many each.
+-- Ids as lists in JSON, of so many each.
 local function as_json(ids)
   local parts = {}
   for first = 1, #ids, TOLD_AT_ONCE do
@@ -42,7 +42,7 @@ local function emit(events, kept)
   end
   for _, head in ipairs(alike) do
     local ids = alike[head]
-    for n, jobs in ipairs(as_json(ids)) do
+    for n, jobs in ipairs(ids.lists or as_json(ids)) do
       add(math.min(TOLD_AT_ONCE, #ids - TOLD_AT_ONCE * (n - 1)), head, ',"jobs":', jobs, '}')
     end
   end

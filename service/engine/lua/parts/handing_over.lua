@@ -1,5 +1,6 @@
 -- Of a claim: the worker is told what it has got, and everybody else that it starts.
-local reply, claimed = {}, {}
+-- `note`: what makes up [time of the claim, queue, ids, more ids…, another queue, …], from which the same is told again.
+local reply, note = {}, {now_text}
 
 -- ARQ's client moves a job to the head, at 1, before it asks to abort it. One that waits for others is there for nothing
 -- else, and must not run.
@@ -7,7 +8,7 @@ local function is_aborted(id, score, payload)
   return aborting and abort_asked(id, payload) or score == '1' and redis.call('EXISTS', WAITS .. id) == 1
 end
 
-local function answer(index, ids, scores, payloads, pasts)
+local function answer(index, ids, lists, scores, payloads, pasts)
   local unusual = {}
   for n = 1, #ids do
     local past, score = pasts[n] or NEW, scores[n]
@@ -18,11 +19,9 @@ local function answer(index, ids, scores, payloads, pasts)
     end
     payloads[n] = payloads[n] or '' -- a hole would end the answer
   end
-  local as_text = '[' .. table.concat(as_json(ids), ',') .. ']'
-  for _, part in ipairs({index, as_text, table.concat(scores, ' '), payloads, '{' .. table.concat(unusual, ',') .. '}'}) do
+  for _, part in ipairs({index, lists, table.concat(scores, ' '), payloads, '{' .. table.concat(unusual, ',') .. '}'}) do
     reply[#reply + 1] = part
   end
-  return as_text
 end
 
 -- Of leases that had run out, before it is told that their jobs start again.
@@ -38,7 +37,7 @@ local function tell_losses(ids, pasts, payloads, queue)
 end
 
 -- That they start: alike where function, with which a payload of ours begins, and attempt are those of the one before.
-local function tell_starts(ids, pasts, payloads, queue)
+local function tell_starts(ids, lists, pasts, payloads, queue)
   local began = '{"type":"job.started","at":' .. now_text .. ',"queue":"' .. queue_label(queue)
     .. '","worker_id":"' .. worker .. '","function":"'
   local told, beginning, length, attempt
@@ -51,6 +50,7 @@ local function tell_starts(ids, pasts, payloads, queue)
     end
     told[#told + 1] = ids[n]
   end
+  if #told == #ids then told.lists = lists end
 end
 
 -- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.
@@ -60,6 +60,9 @@ local function hand_over(taken, queue, index)
   redis.call('ZADD', queue, 'XX', unpack(taken.places))
   local payloads = redis.call('MGET', unpack(taken.payload_keys))
   if taken.any_lost then tell_losses(ids, pasts, payloads, queue) end
-  tell_starts(ids, pasts, payloads, queue)
-  claimed[#claimed + 1] = '{"queue":' .. quoted(queue) .. ',"ids":' .. answer(index, ids, taken.scores, payloads, pasts) .. '}'
+  local lists = as_json(ids)
+  tell_starts(ids, lists, pasts, payloads, queue)
+  answer(index, ids, lists, taken.scores, payloads, pasts)
+  note[#note + 1] = quoted(queue)
+  for _, list in ipairs(lists) do note[#note + 1] = list end
 end
