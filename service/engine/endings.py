@@ -11,7 +11,7 @@ import orjson
 from arq.worker import JobExecutionFailed
 
 from service.engine import keys
-from service.engine.codec import Serializer, encode
+from service.engine.codec import RAISED_BY_CODE, Serializer, encode
 from service.engine.model import AttemptState, JobError, JobState
 from service.engine.outcome import Finish, HandBack
 from service.engine.run import Run
@@ -72,7 +72,7 @@ class Records:
             if success and len(encoded) > RESULT_MAX:
                 raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")
             return encoded
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # any object may refuse to be serialised, in its own way
+        except RAISED_BY_CODE as error:  # any object may refuse to be serialised, in its own way
             reason = f"{type(error).__name__}: {error}"[:500]
             if self._serializer is not None:
                 return self._foreign_without_result(record | {"result_error": reason})
@@ -92,7 +92,7 @@ class Records:
         record |= {"s": False, "r": "unable to serialize result"}
         try:
             return self._serializer(record)
-        except (Exception, SystemExit):  # noqa: BLE001  # then it is the arguments that cannot be written again
+        except RAISED_BY_CODE:  # then it is the arguments that cannot be written again
             return self._serializer(record | {"a": tuple(repr(value)[:200] for value in record["a"]), "k": {}})
 
     def _error_of(self, ending: Finish) -> Any:

@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from service.engine.clock import RedisClock
-from service.engine.codec import Serializer
+from service.engine.codec import RAISED_BY_CODE, Serializer
 from service.engine.endings import Records, hand_back, said_once, without_results
 from service.engine.loop import Starter
 from service.engine.outcome import Ending, Finish, HandBack
@@ -148,7 +148,7 @@ def _written(
             continue
         try:
             written.append((item, write(item.run, ending, item.at)))
-        except (Exception, SystemExit):
+        except RAISED_BY_CODE:
             log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
     return written
 

@@ -11,7 +11,7 @@ from arq.jobs import deserialize_job_raw
 from arq.worker import Retry as ArqRetry
 
 from service.engine import keys
-from service.engine.codec import Deserializer, encode
+from service.engine.codec import RAISED_BY_CODE, Deserializer, encode
 from service.engine.codec import decode as decode_json
 from service.engine.errors import InvalidInput, ResultExpired, StaleLease
 from service.engine.executors.threads import LeftRunning
@@ -156,7 +156,7 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
             _fill(run, stored["f"], stored["a"], stored["k"], stored["t"], stored["et"], stored.get("x"))
         else:
             _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), None)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a foreign payload holds, it ends this job only
+    except RAISED_BY_CODE as error:  # whatever a foreign payload holds, it ends this job only
         return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
     return None
 

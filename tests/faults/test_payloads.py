@@ -1,5 +1,6 @@
 """A job that cannot run now is kept: too old, of a function that nobody knows here, or unreadable."""
 
+import asyncio
 import pickle
 from contextlib import suppress
 from functools import partial
@@ -89,6 +90,26 @@ async def test_a_payload_from_a_stranger_can_be_got_rid_of(stage: Stage, redis_u
             asked = await client.zscore("arq:abort", "hostile") is not None
             assert asked or not await client.exists("arq:job:hostile")
             await client.delete("arq:abort", "arq:result:hostile", "arqade:deleted:hostile")
+
+
+@pytest.mark.parametrize("raised", [SystemExit, asyncio.CancelledError], ids=["exits", "cancels"])
+async def test_a_payload_ends_its_job_and_no_worker_when_reading_it(
+    stage: Stage, redis_url: str, raised: type[BaseException]
+) -> None:
+    """Row 11. Seen to fail with a CancelledError, before RAISED_BY_CODE had it: it was taken for the worker's own."""
+
+    def reads(_: bytes) -> dict[str, Any]:
+        raise raised("in the midst of a payload")
+
+    engine = await stage.engine(greet)
+    async with stock_client(redis_url) as client:
+        await client.set("arq:job:foreign", pickle.dumps("what only its reader knows"))
+        await client.zadd("arq:queue", {"foreign": 1})
+        async with stage.working(greet, job_serializer=orjson.dumps, job_deserializer=reads):
+            finished = await done(engine, await engine.enqueue(ask("greet")))
+            assert finished.state is JobState.SUCCEEDED
+            ended = await eventually(partial(engine.get, "foreign"), lambda job_: job_.state.done)
+    assert ended.state is JobState.FAILED
 
 
 async def test_an_unreadable_payload_is_kept_raw_and_can_be_run_when_somebody_reads_it(
