@@ -33,7 +33,9 @@ class Starter:
         """A task that has done nothing yet; call `first_step` before the next is made. `context`: no other task's."""
         loop = self._loop
         if self._attributes is None or "call_soon" in self._attributes:
-            return cast("asyncio.Task[None]", loop.create_task(work, name=name, context=context))
+            task: asyncio.Task[None] = loop.create_task(_in_its_turn(work), name=name, context=context)
+            task.add_done_callback(lambda _: work.close())  # of one that was cancelled before
+            return task
         self._context = context
         loop.call_soon = self._noting
         try:
@@ -66,6 +68,12 @@ class Starter:
         finally:
             if caller is not None:
                 _enter_task(loop, caller)
+
+
+async def _in_its_turn(work: Coroutine[Any, Any, None]) -> None:
+    """A factory may begin what it makes, as `asyncio.eager_task_factory` does: before the maker of a task has it."""
+    await asyncio.sleep(0)
+    await work
 
 
 def _raise(error: BaseException) -> None:

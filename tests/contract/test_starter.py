@@ -145,6 +145,38 @@ def test_what_others_ask_of_the_loop_meanwhile_is_done(tried: Callable[[Tried], 
     tried(main)
 
 
+def test_nothing_begins_before_its_maker_has_the_task_where_a_factory_begins_what_it_makes(
+    tried: Callable[[Tried], None],
+) -> None:
+    """As `asyncio.eager_task_factory` does, which 3.11 has not. Seen to fail when it was given the work itself."""
+
+    async def main(eager: Starter) -> None:
+        begun: list[str] = []
+
+        def factory(_: object, work: Any, *, name: Any = None, context: Any = None) -> Any:
+            task = eager.make(work, name=name, context=context or copy_context())
+            eager.first_step()
+            return task
+
+        async def work(name: str) -> None:
+            begun.append(name)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(factory)
+        starter = Starter(loop)
+        task = starter.make(work("one"), name="job", context=copy_context())
+        starter.first_step()
+        assert begun == []
+        await task
+        cancelled = starter.make(work("another"), name="job", context=copy_context())
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert begun == ["one"]
+
+    tried(main)
+
+
 def test_a_loop_that_makes_its_tasks_itself_takes_their_first_step_too(tried: Callable[[Tried], None]) -> None:
     """Such as one with a task factory that a team has set."""
 
