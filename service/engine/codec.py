@@ -20,8 +20,6 @@ from service.engine.secrets.sensitive import Hidden
 
 MALFORMED: Final = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading something can raise that a newer release, or anybody else who may write to Redis, has written."""
-RAISED_BY_CODE: Final = (Exception, SystemExit, asyncio.CancelledError)
-"""What a team's serializer, or the object that it reads, may raise. Nobody waits there, so nobody was cancelled."""
 
 
 class RemoteError(ArqadeError):

@@ -11,7 +11,8 @@ import orjson
 from arq.worker import JobExecutionFailed
 
 from service.engine import keys
-from service.engine.codec import RAISED_BY_CODE, Serializer, encode
+from service.engine.codec import Serializer, encode
+from service.engine.errors import RAISED_BY_CODE
 from service.engine.model import AttemptState, JobError, JobState
 from service.engine.outcome import Finish, HandBack
 from service.engine.run import Run

@@ -36,12 +36,16 @@ ArqadeError
 └── Unavailable             Redis does not answer or takes no writes; what was asked may be done all the same
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from service.engine.model import Job
+
+RAISED_BY_CODE: Final = (Exception, SystemExit, asyncio.CancelledError)
+"""What a team's own code may raise that is called and not awaited, such as a serializer: nobody was cancelled there."""
 
 
 class ArqadeError(Exception):

@@ -11,8 +11,9 @@ import structlog
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from service.engine.clock import RedisClock
-from service.engine.codec import RAISED_BY_CODE, Serializer
+from service.engine.codec import Serializer
 from service.engine.endings import Records, hand_back, said_once, without_results
+from service.engine.errors import RAISED_BY_CODE
 from service.engine.loop import Starter
 from service.engine.outcome import Ending, Finish, HandBack
 from service.engine.run import Run

@@ -11,9 +11,9 @@ from arq.jobs import deserialize_job_raw
 from arq.worker import Retry as ArqRetry
 
 from service.engine import keys
-from service.engine.codec import RAISED_BY_CODE, Deserializer, encode
+from service.engine.codec import Deserializer, encode
 from service.engine.codec import decode as decode_json
-from service.engine.errors import InvalidInput, ResultExpired, StaleLease
+from service.engine.errors import RAISED_BY_CODE, InvalidInput, ResultExpired, StaleLease
 from service.engine.executors.threads import LeftRunning
 from service.engine.inside.context import Context
 from service.engine.model import AttemptState, JobError
@@ -262,15 +262,19 @@ def outcome_of(error: BaseException, run: Run) -> Outcome:
         case Snooze():
             return Snoozed(error.delay)
         case Retry():
-            return AskedRetry(error.delay, error.__cause__ or error)
+            return AskedRetry(error.delay, _cause(error))
         case ArqRetry():
-            return AskedRetry((error.defer_score or 0) / 1000, error.__cause__ or error)
+            return AskedRetry((error.defer_score or 0) / 1000, _cause(error))
         case Fail():
             return Refused(describe(error, run.attempt, retryable=False), error)
         case InvalidInput() | ResultExpired():
             return Refused(describe(error, run.attempt, retryable=False))
         case _:
             return Raised(error)
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error if error.__cause__ is None else error.__cause__
 
 
 def interrupted(error: BaseException, run: Run) -> Outcome:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 
 from service.engine import Context, Ended, Job, JobState, RetryPolicy, job
+from service.engine.inside.progress import ProgressReporter
 from service.engine.run import Lease, Run, outcome_of
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.stage import Stage, ask, done, eventually
@@ -24,12 +25,28 @@ class Unspeakable(Exception):
         raise RuntimeError("no words")
 
 
+class Unwilling(Exception):
+    """Would rather leave than say what it is."""
+
+    def __str__(self) -> str:
+        raise SystemExit(4)
+
+
+class Endless(Exception):
+    """As one that hands everything on to what it wraps, and was never given that."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wrapped, name)
+
+
 FATAL: Final[dict[str, BaseException]] = {
     "sys.exit": SystemExit(3),
     "Ctrl-C": KeyboardInterrupt(),
     "a generator's end": GeneratorExit(),
     "its own CancelledError": asyncio.CancelledError("by itself"),
     "no words": Unspeakable(),
+    "an exit instead of words": Unwilling(),
+    "attributes without end": Endless("lost"),
     "a name that UTF-8 cannot carry": ValueError("caf\udce9.csv"),
     "a very long message": ValueError("x" * 1_000_000),
 }
@@ -38,7 +55,8 @@ FATAL: Final[dict[str, BaseException]] = {
 @pytest.mark.parametrize("how", FATAL)
 async def test_whatever_a_function_raises_ends_its_attempt_only(stage: Stage, how: str) -> None:
     """Row 25. Seen to fail with `except Exception` in `_attempt` (the first four), and before `_storable`: the outcome
-    could not be written down, and kept back every other one of the worker.
+    could not be written down, and kept back every other one of the worker. With all but `Exception` let through by
+    `describe`, or attributes looked for outside its `try`, the job ran for ever.
     """
 
     @job(retry=RetryPolicy(max_attempts=2, base=0.0))
@@ -52,6 +70,26 @@ async def test_whatever_a_function_raises_ends_its_attempt_only(stage: Stage, ho
     assert failed.error is not None
     assert (failed.state, failed.error.type) == (JobState.FAILED, type(FATAL[how]).__name__)
     assert [attempt.state for attempt in failed.attempts] == ["failed", "failed"]
+
+
+async def test_last_words_that_cannot_be_written_keep_no_outcome_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 25. Seen to fail before `last_words` caught it: the job ran for ever."""
+
+    async def broken(_: ProgressReporter) -> None:
+        raise LookupError("of ours")
+
+    @job()
+    async def reports(ctx: Context) -> None:
+        await ctx.progress(1)
+        await ctx.progress(2)
+
+    monkeypatch.setattr(ProgressReporter, "flush_quietly", broken)
+    engine = await stage.engine(reports)
+    async with stage.working(reports):
+        finished = await done(engine, await engine.enqueue(ask("reports")))
+    assert finished.state is JobState.SUCCEEDED
 
 
 async def test_stock_arq_ends_with_a_function_that_exits(redis_url: str) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import cast
 
 import pytest
 
@@ -18,6 +20,7 @@ from service.engine import (
     JobState,
     OnConflict,
     Order,
+    Progress,
     Retry,
     RetryPolicy,
     Snooze,
@@ -96,6 +99,7 @@ async def test_a_running_job_reports_its_progress(stage: Stage) -> None:
     @job()
     async def count(ctx: Context) -> None:
         await ctx.progress(5, 10, "half of it")
+        await ctx.progress(6, 10, "a long step")
         await halfway.wait()
         await ctx.progress(9, 10)
         await ctx.progress(10, 10, "all of it")
@@ -107,6 +111,7 @@ async def test_a_running_job_reports_its_progress(stage: Stage) -> None:
         assert running.state is JobState.RUNNING
         assert running.progress is not None
         assert (running.progress.current, running.progress.total, running.progress.message) == (5, 10, "half of it")
+        await eventually(lambda: engine.get(job_.id), lambda seen: seen.progress == Progress(6, 10, "a long step"))
         halfway.set()
         finished = await done(engine, job_)
     assert finished.progress is not None
@@ -343,3 +348,19 @@ async def test_a_worker_is_seen_while_it_lives_and_can_be_told_to_drain(stage: S
     await running
     await worker.close()
     assert await eventually(engine.workers.all, lambda workers: not workers) == []
+
+
+async def test_a_report_that_is_no_number_is_an_error_of_the_function(stage: Stage) -> None:
+    """Seen to fail when a report was looked at only when it was written: the last one's error kept the outcome back."""
+
+    @job(retry=RetryPolicy(max_attempts=1))
+    async def counts(ctx: Context) -> str:
+        await ctx.progress(1)
+        await ctx.progress(cast("float", Decimal(2)))
+        return "counted"
+
+    engine = await stage.engine(counts)
+    async with stage.working(counts):
+        finished = await done(engine, await engine.enqueue(ask("counts")))
+    assert finished.error is not None
+    assert (finished.state, finished.error.type) == (JobState.FAILED, "TypeError")

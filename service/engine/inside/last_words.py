@@ -2,9 +2,13 @@
 
 from collections.abc import Coroutine
 
+import structlog
+
 from service.engine.inside.job_log import LogWriter
 from service.engine.inside.progress import ProgressReporter
 from service.engine.run import Run
+
+log = structlog.get_logger("arqade.worker")
 
 
 def last_words(run: Run, logs: LogWriter) -> Coroutine[None, None, None] | None:
@@ -15,7 +19,10 @@ def last_words(run: Run, logs: LogWriter) -> Coroutine[None, None, None] | None:
 
 
 async def _write(run: Run, reporter: ProgressReporter | None, logs: LogWriter) -> None:
-    if reporter is not None:
-        await reporter.flush_quietly()
-    if run.log is not None:
-        await logs.finish(run.log)
+    try:
+        if reporter is not None:
+            await reporter.flush_quietly()
+        if run.log is not None:
+            await logs.finish(run.log)
+    except Exception:  # the outcome is to be told whatever comes of this
+        log.exception("the last words of an attempt were not written", job_id=run.job_id)

@@ -1,15 +1,16 @@
-"""Progress of running jobs: at most four writes a second for each, and always the last one."""
+"""Progress of running jobs: at most four writes a second for each, and what came last is written soon."""
 
 import asyncio
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import replace
+from contextvars import Context as Variables
 from typing import Final
 
 import orjson
 from redis.exceptions import RedisError
 
+from service.engine.apart import apart
 from service.engine.errors import StaleLease
 from service.engine.inside.context import REPORTED
 from service.engine.model import Progress
@@ -29,55 +30,75 @@ class ProgressReporter:
         self._events_kept = events_kept
         self._loop = asyncio.get_running_loop()
         self._sent = -_INTERVAL
-        self._unsent: Progress | None = None
+        self._unsent: bytes | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._late: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()  # else an older report might come last
 
     def __call__(self, progress: Progress) -> Awaitable[None]:
-        """Write, or keep for `flush` what came too soon after the last. Raises StaleLease.
+        """Write, or keep for a quarter of a second what came too soon after the last.
 
         In a thread it is done when this returns; on the loop when it has been awaited.
+
+        Raises StaleLease, and TypeError for what is neither a number nor a text.
         """
-        if progress.message is not None:
-            progress = replace(progress, message=conceal(progress.message))
+        message = conceal(progress.message) if progress.message is not None else None
+        shown = orjson.dumps({"current": progress.current, "total": progress.total, "message": message})
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            self._report_from_thread(progress)
+            self._report_from_thread(shown)
             return REPORTED
-        return self._report(progress)
+        return self._report(shown)
 
-    async def _report(self, progress: Progress) -> None:
-        self._unsent = progress
-        if time.monotonic() - self._sent >= _INTERVAL:
+    async def _report(self, shown: bytes) -> None:
+        self._unsent = shown
+        if self._too_soon_by <= 0:
             await self.flush()
+        else:
+            self._flush_in_time()
 
-    def _report_from_thread(self, progress: Progress) -> None:
+    def _report_from_thread(self, shown: bytes) -> None:
         if self._run.thread is not None or self._loop.is_closed():
             raise StaleLease(self._run.job_id)
-        self._unsent = progress
-        if time.monotonic() - self._sent >= _INTERVAL:
+        self._unsent = shown
+        if self._too_soon_by <= 0:
             asyncio.run_coroutine_threadsafe(self.flush(), self._loop).result()
+        else:
+            self._loop.call_soon_threadsafe(self._flush_in_time, context=Variables())
+
+    @property
+    def _too_soon_by(self) -> float:
+        return self._sent + _INTERVAL - time.monotonic()
+
+    def _flush_in_time(self) -> None:
+        """The function may say nothing more for a long time."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(max(0.0, self._too_soon_by), self._flush_late)
+
+    def _flush_late(self) -> None:
+        self._timer = None
+        if self._unsent is not None:
+            self._late = apart(self.flush_quietly(), "arqade-progress")
 
     @property
     def waits(self) -> bool:
         """Whether something is unwritten."""
-        return self._unsent is not None
+        return self._unsent is not None or self._writing.locked()
 
     async def flush(self) -> None:
         """Write what is unwritten. Redis being away costs the report, not the job. Raises StaleLease."""
-        progress, self._unsent = self._unsent, None
-        if progress is None:
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
+        shown, self._unsent = self._unsent, None
+        if shown is None:
             return
         self._sent = time.monotonic()
         self._run.noted = True
         run = self._run
-        shown = {"current": progress.current, "total": progress.total, "message": progress.message}
-        arguments: list[Argument] = [
-            self._events_kept,
-            run.job_id,
-            run.lease.token,
-            run.lease.queue,
-            orjson.dumps(shown),
-        ]
+        arguments: list[Argument] = [self._events_kept, run.job_id, run.lease.token, run.lease.queue, shown]
         try:
             owned = await self._scripts.call("progress", (), arguments)
         except (RedisError, OSError):
@@ -86,7 +107,6 @@ class ProgressReporter:
             raise StaleLease(run.job_id)
 
     async def flush_quietly(self) -> None:
-        """The last report, when the function has ended: if it cannot be written, the outcome still is."""
-        if self._unsent is not None:
-            with suppress(StaleLease):
-                await self.flush()
+        """Without StaleLease: this attempt's outcome, or its next report, finds that out as well."""
+        with suppress(StaleLease):
+            await self.flush()
