@@ -87,6 +87,20 @@ def scale(stage: Stage, system: System) -> Sample:
     return Sample("scale", system.name, values)
 
 
+def grow(stage: Stage, system: System) -> Sample:
+    """Jobs of 50 ms for one and for four worker processes, as many for each slot: the total grows with the slots."""
+    values: dict[str, float] = {}
+    for number in (WORKERS[0], WORKERS[-1]):
+        jobs = number * stage.sizes.grow
+        stage.clear()
+        stage.fill(system, "nap", jobs)
+        with stage.workers(system, number, slots=SLOTS) as workers:
+            values[f"workers_{number}"] = jobs / stage.until_done(system, workers, jobs)
+        stage.check_results(system, jobs)
+    values["times"] = values[f"workers_{WORKERS[-1]}"] / values["workers_1"]
+    return Sample("grow", system.name, values)
+
+
 def claim(stage: Stage, system: System) -> Sample:
     """Redis's own time for each job of a claim of 100, by the length of the queue."""
     small, large = stage.sizes.claim_queues
@@ -158,6 +172,17 @@ SCENARIOS: Final = (
             Column("kept", "4 workers ÷ 1", ".2f", "more"),
         ),
         measure=scale,
+        peers_once=True,
+    ),
+    Scenario(
+        name="grow",
+        title="I/O jobs of 50 ms, 100 at a time in each of 1 and 4 workers",
+        columns=(
+            Column("workers_4", "4 workers, jobs/s", ",.0f", "more"),
+            Column("workers_1", "1 worker, jobs/s", ",.0f", "more"),
+            Column("times", "4 workers ÷ 1", ".2f", "more"),
+        ),
+        measure=grow,
         peers_once=True,
     ),
     Scenario(

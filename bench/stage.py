@@ -30,6 +30,7 @@ class Sizes:
     naps: int = 10_000
     latency_seconds: float = 6.0
     scale: int = 40_000
+    grow: int = 4_000
     claim_queues: tuple[int, ...] = (1_000, 1_000_000)
     idle_seconds: float = 10.0
     http_requests: int = 20_000
@@ -43,6 +44,7 @@ QUICK: Final = Sizes(
     naps=2_000,
     latency_seconds=2.0,
     scale=8_000,
+    grow=1_000,
     claim_queues=(1_000, 100_000),
     idle_seconds=5.0,
     http_requests=4_000,
