@@ -89,13 +89,14 @@ class LineWriter:
 
     def _put(self, lines: list[bytes]) -> None:
         dropped, self._dropped = self._dropped, 0
+        lost = dropped + len(lines)
         if dropped:
             lines.append(orjson.dumps({"event": "log_lines_dropped", "level": "warning", "count": dropped}))
         try:
             self._stream.write(b"\n".join([*lines, b""]))
             self._stream.flush()
         except (OSError, ValueError):
-            self._dropped += len(lines)  # the reader is gone; the service goes on without one
+            self._dropped += lost  # the reader is gone; the service goes on without one
 
 
 class _LineLogger:

@@ -36,7 +36,6 @@ ArqadeError
 └── Unavailable             Redis does not answer or takes no writes; what was asked may be done all the same
 """
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -44,8 +43,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from service.engine.model import Job
 
-RAISED_BY_CODE: Final = (Exception, SystemExit, asyncio.CancelledError)
-"""What a team's own code may raise that is called and not awaited, such as a serializer: nobody was cancelled there."""
+RAISED_BY_CODE: Final = BaseException
+"""What a team's own code may raise that is called and not awaited, such as a serializer: anything. Where nothing waits,
+a CancelledError or a GeneratorExit is meant for nobody, and a SystemExit ends the job, not the worker."""
 
 
 class ArqadeError(Exception):

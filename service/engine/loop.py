@@ -34,7 +34,7 @@ class Starter:
         loop = self._loop
         if self._attributes is None or "call_soon" in self._attributes:
             task: asyncio.Task[None] = loop.create_task(_in_its_turn(work), name=name, context=context)
-            task.add_done_callback(lambda _: work.close())  # of one that was cancelled before
+            task.add_done_callback(lambda _: work.close())  # where it was cancelled before it began
             return task
         self._context = context
         loop.call_soon = self._noting

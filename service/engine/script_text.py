@@ -13,17 +13,17 @@ from typing import Final
 
 from service.engine import keys
 
-_COMMON: Final = ("times", "queues", "events", "payloads", "leases", "records")
-_ENDING: Final = (*_COMMON, "following")
+_FOR_ALL: Final = ("times", "queues", "events", "payloads", "leases", "records")
+_ENDING: Final = (*_FOR_ALL, "following")
 _CREATING: Final = (*_ENDING, "meeting", "judging", "creating")
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "claim": (*_COMMON, "leasing", "handing_over", "claimed_before"),
+    "claim": (*_FOR_ALL, "leasing", "handing_over", "claimed_before"),
     **dict.fromkeys(("delete", "expire", "finish", "purge", "sweep_followers"), _ENDING),
     **dict.fromkeys(("enqueue", "enqueue_batch"), _CREATING),
     "cancel": (*_ENDING, "cancelling"),
     "schedule_fire": (*_CREATING, "cancelling"),
 }
-"""From which parts a script may use something, in their order, where these are more than the common ones."""
+"""From which parts a script may use something, in their order, where these are more than those for all."""
 _CONSTANTS: Final = {
     **{name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, (str, int))},
     "DEFAULT_QUEUE": keys.queue(keys.DEFAULT_QUEUE),
@@ -56,7 +56,7 @@ def source(name: str, *, allow_oom: bool) -> str:
     """A script's text, after a shebang where the server knows it. Raises FileNotFoundError when there is none."""
     body = _read(f"{name}.lua")
     needed, used = _names(body), list[str]()
-    parts = (_read(f"parts/{part}.lua") for part in _PARTS.get(name, _COMMON))
+    parts = (_read(f"parts/{part}.lua") for part in _PARTS.get(name, _FOR_ALL))
     for statement in reversed([one for part in parts for one in _statements(part)]):
         defined = _DEFINES.match(statement)
         if defined is None or needed.intersection(re.findall(r"\w+", defined[1] or defined[2])):

@@ -28,8 +28,11 @@ class Unspeakable(Exception):
 class Unwilling(Exception):
     """Would rather leave than say what it is."""
 
+    def __init__(self, instead: BaseException) -> None:
+        self.instead = instead
+
     def __str__(self) -> str:
-        raise SystemExit(4)
+        raise self.instead
 
 
 class Endless(Exception):
@@ -45,7 +48,8 @@ FATAL: Final[dict[str, BaseException]] = {
     "a generator's end": GeneratorExit(),
     "its own CancelledError": asyncio.CancelledError("by itself"),
     "no words": Unspeakable(),
-    "an exit instead of words": Unwilling(),
+    "an exit instead of words": Unwilling(SystemExit(4)),
+    "a cancellation instead of words": Unwilling(asyncio.CancelledError()),
     "attributes without end": Endless("lost"),
     "a name that UTF-8 cannot carry": ValueError("caf\udce9.csv"),
     "a very long message": ValueError("x" * 1_000_000),

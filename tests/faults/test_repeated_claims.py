@@ -82,3 +82,13 @@ async def test_its_jobs_are_where_they_were_also_in_another_order_of_queues(engi
     other = keys.queue("other")
     claim = await claimed_twice(proxy, RedisClock(), 5, orders=((QUEUE, other), (other, QUEUE)))
     assert [(one.job_id, one.lease.queue) for one in claim.jobs] == [(made.id, QUEUE)]
+
+
+async def test_all_of_its_jobs_are_told_again(engine: Engine, proxy: Proxy) -> None:
+    """More than one list of ids of each queue."""
+    other = keys.queue("other")
+    asked = [ask("work", queue=name) for name in ["default", "other"] * 40]
+    made = [one for one in await engine.enqueue_many(asked) if isinstance(one, Job)]
+    claim = await claimed_twice(proxy, RedisClock(), 80, orders=((QUEUE, other), (other, QUEUE)))
+    told = {(one.job_id, one.lease.queue) for one in claim.jobs}
+    assert (len(claim.jobs), told) == (80, {(one.id, keys.queue(one.queue)) for one in made})

@@ -50,7 +50,7 @@ local function tell_starts(ids, lists, pasts, payloads, queue)
     end
     told[#told + 1] = ids[n]
   end
-  if #told == #ids then told.lists = lists end
+  told.lists = #told == #ids and lists or nil
 end
 
 -- What is the same for each job of a queue is done for all of them at once: a call from Lua costs more than it does.

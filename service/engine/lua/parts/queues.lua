@@ -1,4 +1,4 @@
--- Names of queues, and who is told that something is due in one.
+-- Queues: what they are called, who is told that something is due in one, and who says that one is served.
 
 -- Whether a stock worker has written ARQ's health check, with the time first: it does so once an hour, and nobody else
 -- may shorten or delete it.
