@@ -3,7 +3,8 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import cast
+from fractions import Fraction
+from typing import Any, cast
 
 import pytest
 
@@ -350,17 +351,30 @@ async def test_a_worker_is_seen_while_it_lives_and_can_be_told_to_drain(stage: S
     assert await eventually(engine.workers.all, lambda workers: not workers) == []
 
 
-async def test_a_report_that_is_no_number_is_an_error_of_the_function(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    ("report", "error"),
+    [
+        ({"current": "half"}, "TypeError: progress: current is a number, not str"),
+        ({"current": 1, "total": [2]}, "TypeError: progress: total is a number, not list"),
+        ({"current": 1, "message": 2}, "TypeError: progress: message is a text, not int"),
+        ({"current": float("nan")}, "ValueError: progress: current is out of range: nan"),
+        ({"current": 10**30}, f"ValueError: progress: current is out of range: {10**30}"),
+    ],
+)
+async def test_a_report_that_is_no_number_is_an_error_of_the_function(
+    stage: Stage, report: dict[str, Any], error: str
+) -> None:
     """Seen to fail when a report was looked at only when it was written: the last one's error kept the outcome back."""
 
     @job(retry=RetryPolicy(max_attempts=1))
     async def counts(ctx: Context) -> str:
-        await ctx.progress(1)
-        await ctx.progress(cast("float", Decimal(2)))
+        await ctx.progress(cast("float", Decimal("0.5")), cast("float", Fraction(3, 2)))
+        await ctx.progress(**report)
         return "counted"
 
     engine = await stage.engine(counts)
     async with stage.working(counts):
         finished = await done(engine, await engine.enqueue(ask("counts")))
     assert finished.error is not None
-    assert (finished.state, finished.error.type) == (JobState.FAILED, "TypeError")
+    assert (finished.state, f"{finished.error.type}: {finished.error.message}") == (JobState.FAILED, error)
+    assert finished.progress == Progress(0.5, 1.5)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -13,6 +15,7 @@ from service.engine.inside.job_files import JobFiles
 from service.engine.inside.shielded import shielded
 from service.engine.model import Progress
 
+_LARGEST: Final = 2**63
 T = TypeVar("T")
 Report = Callable[[Progress], Awaitable[None]]
 Send = Callable[[Callable[..., Any] | str, Mapping[str, Any], str | None, Mapping[str, Any]], Coroutine[Any, Any, str]]
@@ -27,6 +30,23 @@ class Reported:
 
 
 REPORTED: Final = Reported()
+
+
+def _number(name: str, value: object) -> float:
+    """Of any kind, as JSON has it. Raises TypeError, ValueError."""
+    if not isinstance(value, (int, float)):
+        if not isinstance(value, (Real, Decimal)):
+            raise TypeError(f"progress: {name} is a number, not {type(value).__name__}")
+        value = int(value) if isinstance(value, Integral) else float(value)
+    if not -_LARGEST < value < _LARGEST:
+        raise ValueError(f"progress: {name} is out of range: {value}")
+    return value
+
+
+def _text(message: object) -> str:
+    if not isinstance(message, str):
+        raise TypeError(f"progress: message is a text, not {type(message).__name__}")
+    return message
 
 
 def _nowhere(_: Progress) -> Awaitable[None]:
@@ -93,9 +113,11 @@ class Context:
 
         Await it in an `async def`; in a plain `def`, the call alone reports.
 
-        Raises StaleLease when another worker has taken the job over: stop, nothing you do will be recorded.
+        Raises StaleLease when another worker has taken the job over: stop, nothing you do will be recorded. TypeError
+        or ValueError for what is no number that JSON can have, or no text.
         """
-        return self.report(Progress(current, total, message))
+        of = None if total is None else _number("total", total)
+        return self.report(Progress(_number("current", current), of, None if message is None else _text(message)))
 
     @property
     def logger(self) -> structlog.stdlib.BoundLogger:

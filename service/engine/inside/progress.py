@@ -40,7 +40,7 @@ class ProgressReporter:
 
         In a thread it is done when this returns; on the loop when it has been awaited.
 
-        Raises StaleLease, and TypeError for what is neither a number nor a text.
+        Raises StaleLease.
         """
         message = conceal(progress.message) if progress.message is not None else None
         shown = orjson.dumps({"current": progress.current, "total": progress.total, "message": message})
