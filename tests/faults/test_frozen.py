@@ -6,7 +6,7 @@ from typing import Any, Final
 from arq.jobs import Job as StockJob
 from arq.worker import Retry as StockRetry
 
-from service.engine import Context, JobState, job
+from service.engine import Context, JobState, Progress, StaleLease, job, keys
 from tests.faults.crew import block, gated
 from tests.faults.stock import stock_client, stock_func, stock_working
 from tests.faults.worker_process import Crew
@@ -50,6 +50,30 @@ async def test_what_a_frozen_worker_writes_after_it_wakes_is_refused(stage: Stag
         assert await engine.get(seen.id) == seen
         assert [attempt.state for attempt in seen.attempts] == ["lost", "succeeded"]
     assert slow.lines("lease lost, attempt stopped") or slow.lines("stale outcome refused")
+
+
+async def test_who_reports_more_often_than_is_written_learns_that_another_has_the_job(
+    stage: Stage, inspector: Any
+) -> None:
+    """Row 9. Seen to fail when a report that was written late kept a StaleLease to itself: each one was too soon."""
+    heard: list[bool] = []
+
+    @job()
+    async def reports(ctx: Context) -> None:
+        await ctx.progress(1)
+        owner = inspector.getset(keys.lease(ctx.job_id), "wrk_other|1|1|0")
+        await ctx.progress(2)
+        await asyncio.sleep(0.35)  # it is written after 0.25
+        try:
+            await ctx.progress(3)
+        except StaleLease:
+            heard.append(True)
+        inspector.set(keys.lease(ctx.job_id), owner)
+
+    engine = await stage.engine(reports)
+    async with stage.working(reports, lease=60):
+        finished = await done(engine, await engine.enqueue(ask("reports")))
+    assert (heard, finished.progress) == ([True], Progress(1))
 
 
 async def test_a_job_without_a_timeout_outlives_many_leases_in_one_copy(stage: Stage) -> None:

@@ -46,7 +46,7 @@ def _number(name: str, value: object) -> float:
 def _text(message: object) -> str:
     if not isinstance(message, str):
         raise TypeError(f"progress: message is a text, not {type(message).__name__}")
-    return message
+    return message.encode("utf-8", "backslashreplace").decode()  # the name of a file may hold lone surrogates
 
 
 def _nowhere(_: Progress) -> Awaitable[None]:

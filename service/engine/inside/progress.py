@@ -33,6 +33,7 @@ class ProgressReporter:
         self._unsent: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._late: asyncio.Task[None] | None = None
+        self._stale = False
         self._writing = asyncio.Lock()  # else an older report might come last
 
     def __call__(self, progress: Progress) -> Awaitable[None]:
@@ -52,6 +53,8 @@ class ProgressReporter:
         return self._report(shown)
 
     async def _report(self, shown: bytes) -> None:
+        if self._stale:
+            raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
             await self.flush()
@@ -59,7 +62,7 @@ class ProgressReporter:
             self._flush_in_time()
 
     def _report_from_thread(self, shown: bytes) -> None:
-        if self._run.thread is not None or self._loop.is_closed():
+        if self._stale or self._run.thread is not None or self._loop.is_closed():
             raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
@@ -104,9 +107,10 @@ class ProgressReporter:
         except (RedisError, OSError):
             return
         if not owned:
+            self._stale = True  # whoever reports more often than is written hears of it from the next report
             raise StaleLease(run.job_id)
 
     async def flush_quietly(self) -> None:
-        """Without StaleLease: this attempt's outcome, or its next report, finds that out as well."""
+        """The same for who has nobody to tell of a StaleLease."""
         with suppress(StaleLease):
             await self.flush()
