@@ -170,6 +170,29 @@ async def reports(ctx: Context, steps: int) -> str:
     return f"{ctx.function} {ctx.attempt}"
 
 
+@job(executor="process", retry=NO_RETRY)
+def halts(ctx: Context, until: str) -> None:
+    """Says no more until that file is there, and breaks off then."""
+    ctx.progress(1)
+    ctx.progress(2)
+    while not Path(until).exists():
+        time.sleep(0.01)
+    ctx.progress(3)
+    ctx.progress(4)
+    raise LookupError("broken off")
+
+
+@job(retry=NO_RETRY)
+def loops(ctx: Context) -> None:
+    """In a thread, on a loop of its own."""
+
+    async def inside() -> None:
+        for step in range(3):
+            await ctx.progress(step)
+
+    asyncio.run(inside())
+
+
 class Rebuilt(Exception):
     """Cannot be made of its `args` alone."""
 

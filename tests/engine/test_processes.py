@@ -10,12 +10,13 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from service.engine import Context, Engine, Job, JobState, keys
+from service.engine import Context, Engine, Job, JobState, Progress, keys
 from service.engine.executors import pool
 from tests.engine.kinds import (
     dies,
     eats,
     greet,
+    halts,
     hoards,
     light,
     odd,
@@ -88,6 +89,17 @@ async def test_progress_and_log_lines_come_back(stage: Stage) -> None:
     (own,) = [line for line in lines if line["event"] == "half of it"]
     assert (own["log_level"], own["share"], own["job_id"]) == ("warning", 0.5, finished.id)
     assert [line["log_level"] for line in lines if line["event"] == "oh dear"] == ["error"]
+
+
+async def test_the_last_report_is_shown_while_nothing_more_is_said(stage: Stage, tmp_path: Path) -> None:
+    """And when its function has broken off. Seen to fail when a child sent what came too soon only at a good end."""
+    engine = await stage.engine(halts)
+    async with stage.working(halts, processes=1):
+        made = await engine.enqueue(ask("halts", input={"until": str(tmp_path / "on")}))
+        await eventually(partial(engine.get, made.id), lambda seen: seen.progress == Progress(2), 30)
+        (tmp_path / "on").touch()
+        ended = await done(engine, made)
+    assert (ended.state, ended.progress) == (JobState.FAILED, Progress(4))
 
 
 STEERED: dict[str, tuple[JobState, Any]] = {

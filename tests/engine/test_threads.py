@@ -9,9 +9,9 @@ import pytest
 from redis import Redis
 from structlog.testing import capture_logs
 
-from service.engine import Context, Engine, Job, JobState, keys
+from service.engine import Context, Engine, Job, JobState, Progress, keys
 from service.engine.executors.threads import DaemonThreads, in_thread
-from tests.engine.kinds import blocked, endless, gate, greet, tenant, told, where
+from tests.engine.kinds import blocked, endless, gate, greet, loops, tenant, told, where
 from tests.stage import Stage, ask, done, eventually
 
 
@@ -50,6 +50,17 @@ async def test_it_runs_in_a_thread_with_the_context_of_its_job(stage: Stage) -> 
     assert (seen, job_id) == ("acme", finished.id)
     assert finished.progress is not None
     assert finished.progress.current == 1
+
+
+async def test_who_reports_from_a_loop_of_its_own_disturbs_nobody(stage: Stage) -> None:
+    """Seen to fail when it used the worker's connections there: other jobs got a link of another loop."""
+    engine = await stage.engine(loops, greet)
+    async with stage.working(loops, greet):
+        asked = [ask("loops") for _ in range(10)] + [ask("greet") for _ in range(40)]
+        made = [one for one in await engine.enqueue_many(asked) if isinstance(one, Job)]
+        ended = [await done(engine, one) for one in made]
+    assert [one.error for one in ended if one.error is not None] == []
+    assert {one.progress for one in ended[:10]} == {Progress(2)}
 
 
 @pytest.mark.usefixtures("closed_gate")

@@ -81,23 +81,52 @@ class Link:
 
 
 class Reporter:
-    """Progress, a few times a second, and the last of it always."""
+    """Progress of one call, a few times a second. What came too soon is sent in time, by a thread, or at the end."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
         self._sent = -_INTERVAL
         self._unsent: Progress | None = None
+        self._timer: threading.Timer | None = None
+        self._over = False
+        self._guard = threading.Lock()
 
     def __call__(self, progress: Progress) -> Awaitable[None]:
-        self._unsent = progress
-        if time.monotonic() - self._sent >= _INTERVAL:
-            self.flush()
+        with self._guard:
+            if self._over:  # a thread that the function has left behind: the link is for the next call
+                return REPORTED
+            self._unsent = progress
+            too_soon_by = self._sent + _INTERVAL - time.monotonic()
+            if too_soon_by <= 0:
+                self._send()
+            elif self._timer is None:
+                self._send_after(too_soon_by)
         return REPORTED
 
-    def flush(self) -> None:
+    def _send_after(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._send_late)
+        self._timer.daemon = True
+        with contextlib.suppress(RuntimeError, MemoryError):  # a function may be short of both, and ends without
+            self._timer.start()
+
+    def _send_late(self) -> None:
+        with self._guard:
+            self._timer = None
+            if not self._over:
+                self._send()
+
+    def _send(self) -> None:
         if self._unsent is not None:
             progress, self._unsent, self._sent = self._unsent, None, time.monotonic()
             self._link.send(progress)
+
+    def close(self) -> None:
+        """Send what is left. Nothing is said of this call after that."""
+        with self._guard:
+            self._over = True
+            if self._timer is not None:
+                self._timer.cancel()
+            self._send()
 
 
 def main() -> NoReturn:
@@ -140,8 +169,10 @@ def _answer(link: Link, call: Call) -> Returned | Failure:
         conceal_from_now(arguments[name] for name in function.sensitive & arguments.keys())
         reporter = Reporter(link)
         lead = () if call.about is None else (Context(**call.about, report=reporter),)
-        value = _within(call.memory, partial(_run, link, function, lead, arguments))
-        reporter.flush()
+        try:
+            value = _within(call.memory, partial(_run, link, function, lead, arguments))
+        finally:
+            reporter.close()
         return Returned(_as_json(function, value))
     except BaseException as error:  # noqa: BLE001  # the call ends, whatever it raises
         if isinstance(error, SystemExit) and error.code == _TERMINATED:

@@ -34,13 +34,12 @@ REPORTED: Final = Reported()
 
 def _number(name: str, value: object) -> float:
     """Of any kind, as JSON has it. Raises TypeError, ValueError."""
-    if not isinstance(value, (int, float)):
-        if not isinstance(value, (Real, Decimal)):
-            raise TypeError(f"progress: {name} is a number, not {type(value).__name__}")
-        value = int(value) if isinstance(value, Integral) else float(value)
-    if not -_LARGEST < value < _LARGEST:
-        raise ValueError(f"progress: {name} is out of range: {value}")
-    return value
+    if not isinstance(value, (Real, Decimal)):
+        raise TypeError(f"progress: {name} is a number, not {type(value).__name__}")
+    number = int(value) if isinstance(value, Integral) else float(value)  # none of a subclass, such as NumPy's
+    if not -_LARGEST < number < _LARGEST:
+        raise ValueError(f"progress: {name} is out of range: {number}")
+    return number
 
 
 def _text(message: object) -> str:

@@ -39,25 +39,27 @@ class ProgressReporter:
     def __call__(self, progress: Progress) -> Awaitable[None]:
         """Write, or keep for a quarter of a second what came too soon after the last.
 
-        In a thread it is done when this returns; on the loop when it has been awaited.
+        In a thread, whatever loop it may run, it is done when this returns; on the worker's when it has been awaited.
 
         Raises StaleLease.
         """
         message = conceal(progress.message) if progress.message is not None else None
         shown = orjson.dumps({"current": progress.current, "total": progress.total, "message": message})
         try:
-            asyncio.get_running_loop()
+            loop = asyncio.get_running_loop()
         except RuntimeError:
-            self._report_from_thread(shown)
-            return REPORTED
-        return self._report(shown)
+            loop = None
+        if loop is self._loop:
+            return self._report(shown)
+        self._report_from_thread(shown)  # the worker's connections are for its loop alone
+        return REPORTED
 
     async def _report(self, shown: bytes) -> None:
         if self._stale:
             raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
-            await self.flush()
+            await self._flush_now()
         else:
             self._flush_in_time()
 
@@ -66,7 +68,7 @@ class ProgressReporter:
             raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
-            asyncio.run_coroutine_threadsafe(self.flush(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._flush_now(), self._loop).result()
         else:
             self._loop.call_soon_threadsafe(self._flush_in_time, context=Variables())
 
@@ -82,7 +84,19 @@ class ProgressReporter:
     def _flush_late(self) -> None:
         self._timer = None
         if self._unsent is not None:
-            self._late = apart(self.flush_quietly(), "arqade-progress")
+            self._late = apart(self._write_late(), "arqade-progress")
+
+    async def _write_late(self) -> None:
+        with suppress(StaleLease):  # the next report says so
+            await self._flush_now()
+
+    async def _flush_now(self) -> None:
+        """Write what is unwritten, or in time, if another thread's report was written meanwhile."""
+        async with self._writing:
+            if self._too_soon_by <= 0:
+                await self._write()
+            else:
+                self._flush_in_time()
 
     @property
     def waits(self) -> bool:
@@ -106,6 +120,9 @@ class ProgressReporter:
             owned = await self._scripts.call("progress", (), arguments)
         except (RedisError, OSError):
             return
+        except asyncio.CancelledError:  # it may not have left
+            self._unsent = self._unsent or shown
+            raise
         if not owned:
             self._stale = True  # whoever reports more often than is written hears of it from the next report
             raise StaleLease(run.job_id)
