@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Final
 
 from bench.claim_cost import claim_cost
@@ -75,30 +76,28 @@ def latency(stage: Stage, system: System) -> Sample:
 
 def scale(stage: Stage, system: System) -> Sample:
     """The same backlog for one, two and four worker processes: the total may not fall."""
-    jobs = stage.sizes.scale
-    values: dict[str, float] = {}
-    for number in WORKERS:
-        stage.clear()
-        stage.fill(system, "noop", jobs)
-        with stage.workers(system, number, slots=SLOTS) as workers:
-            values[f"workers_{number}"] = jobs / stage.until_done(system, workers, jobs)
-        stage.check_results(system, jobs)
+    values = _rates(stage, system, "noop", dict.fromkeys(WORKERS, stage.sizes.scale))
     values["kept"] = values[f"workers_{WORKERS[-1]}"] / values["workers_1"]
     return Sample("scale", system.name, values)
 
 
 def grow(stage: Stage, system: System) -> Sample:
     """Jobs of 50 ms for one and for four worker processes, as many for each slot: the total grows with the slots."""
-    values: dict[str, float] = {}
-    for number in (WORKERS[0], WORKERS[-1]):
-        jobs = number * stage.sizes.grow
-        stage.clear()
-        stage.fill(system, "nap", jobs)
-        with stage.workers(system, number, slots=SLOTS) as workers:
-            values[f"workers_{number}"] = jobs / stage.until_done(system, workers, jobs)
-        stage.check_results(system, jobs)
+    values = _rates(stage, system, "nap", {number: number * stage.sizes.grow for number in (WORKERS[0], WORKERS[-1])})
     values["times"] = values[f"workers_{WORKERS[-1]}"] / values["workers_1"]
     return Sample("grow", system.name, values)
+
+
+def _rates(stage: Stage, system: System, function: str, jobs: Mapping[int, int]) -> dict[str, float]:
+    """Jobs/s in all, for each number of workers with its own number of jobs."""
+    values: dict[str, float] = {}
+    for number, count in jobs.items():
+        stage.clear()
+        stage.fill(system, function, count)
+        with stage.workers(system, number, slots=SLOTS) as workers:
+            values[f"workers_{number}"] = count / stage.until_done(system, workers, count)
+        stage.check_results(system, count)
+    return values
 
 
 def claim(stage: Stage, system: System) -> Sample:
