@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +15,8 @@ import structlog
 from service.settings import Settings
 from service.telemetry import LineWriter, configure
 from tests.api_process import StartProcess
+
+LONG = 60.0
 
 
 def test_a_process_logs_one_json_line_per_request(start_process: StartProcess) -> None:
@@ -229,15 +230,13 @@ class Overtaken(io.BytesIO):
         self.monkeypatch = monkeypatch
         self.writer: LineWriter | None = None
         self.taken: list[bytes] = []
-        self.some = threading.Event()
 
     def write(self, data: Any) -> int:
         self.taken.append(bytes(data))
         if len(self.taken) == 1:
-            self.monkeypatch.setattr("service.telemetry.GATHER", 60)
+            self.monkeypatch.setattr("service.telemetry.GATHER", LONG)
             assert self.writer is not None
             self.writer.write(b"2")
-            self.some.set()
         return len(data)
 
 
@@ -245,13 +244,21 @@ def test_lines_that_come_while_others_are_written_are_gathered_for_the_next_time
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Seen to fail when they were written at once: under load the thread never slept. Closing does not wait for it."""
+    pauses = threading.Event()
+
+    class Noted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if timeout == LONG:
+                pauses.set()
+            return super().wait(timeout)
+
+    monkeypatch.setattr("service.telemetry.threading.Event", Noted)
     reader = Overtaken(monkeypatch)
     writer = reader.writer = LineWriter(reader)
     writer.write(b"1")
-    assert reader.some.wait(20)
-    writer.write(b"3")
-    time.sleep(0.1)
+    assert pauses.wait(20)
     before = list(reader.taken)
+    writer.write(b"3")
     writer.close()
     assert (before, reader.taken) == ([b"1\n"], [b"1\n", b"2\n3\n"])
 
