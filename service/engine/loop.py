@@ -60,10 +60,7 @@ class Starter:
             _leave_task(loop, caller)
         try:
             context.run(step)
-        except (
-            SystemExit,
-            KeyboardInterrupt,
-        ) as error:  # not its caller's: it falls through the loop
+        except (SystemExit, KeyboardInterrupt) as error:  # not its caller's: it falls through the loop
             loop.call_soon(_raise, error)
         finally:
             if caller is not None:

@@ -39,7 +39,8 @@ from service.engine.model import Progress
 from service.engine.secrets.sensitive import conceal_from_now
 
 _PR_SET_PDEATHSIG: Final = 1
-_INTERVAL: Final = 0.25
+_INTERVAL: Final = 0.1
+"""Seconds between two reports to the worker, which decides when it writes one."""
 _TERMINATED: Final = 128 + signal.SIGTERM
 
 

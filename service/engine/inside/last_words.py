@@ -21,7 +21,7 @@ def last_words(run: Run, logs: LogWriter) -> Coroutine[None, None, None] | None:
 async def _write(run: Run, reporter: ProgressReporter | None, logs: LogWriter) -> None:
     try:
         if reporter is not None:
-            await reporter.flush_quietly()
+            await reporter.finish()
         if run.log is not None:
             await logs.finish(run.log)
     except Exception:  # the outcome is to be told whatever comes of this

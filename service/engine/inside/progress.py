@@ -59,7 +59,7 @@ class ProgressReporter:
             raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
-            await self._flush_now()
+            await self._flush()
         else:
             self._flush_in_time()
 
@@ -68,7 +68,7 @@ class ProgressReporter:
             raise StaleLease(self._run.job_id)
         self._unsent = shown
         if self._too_soon_by <= 0:
-            asyncio.run_coroutine_threadsafe(self._flush_now(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(self._flush(), self._loop).result()
         else:
             self._loop.call_soon_threadsafe(self._flush_in_time, context=Variables())
 
@@ -88,9 +88,9 @@ class ProgressReporter:
 
     async def _write_late(self) -> None:
         with suppress(StaleLease):  # the next report says so
-            await self._flush_now()
+            await self._flush()
 
-    async def _flush_now(self) -> None:
+    async def _flush(self) -> None:
         """Write what is unwritten, or in time, if another thread's report was written meanwhile."""
         async with self._writing:
             if self._too_soon_by <= 0:
@@ -103,12 +103,14 @@ class ProgressReporter:
         """Whether something is unwritten."""
         return self._unsent is not None or self._writing.locked()
 
-    async def flush(self) -> None:
-        """Write what is unwritten. Redis being away costs the report, not the job. Raises StaleLease."""
+    async def finish(self) -> None:
+        """Write the last report, when the function has ended; who has the job is found out with the outcome."""
         async with self._writing:
-            await self._write()
+            with suppress(StaleLease):
+                await self._write()
 
     async def _write(self) -> None:
+        """Redis being away costs the report, not the job. Raises StaleLease."""
         shown, self._unsent = self._unsent, None
         if shown is None:
             return
@@ -122,12 +124,8 @@ class ProgressReporter:
             return
         except asyncio.CancelledError:  # it may not have left
             self._unsent = self._unsent or shown
+            self._flush_in_time()
             raise
         if not owned:
             self._stale = True  # whoever reports more often than is written hears of it from the next report
             raise StaleLease(run.job_id)
-
-    async def flush_quietly(self) -> None:
-        """The same for who has nobody to tell of a StaleLease."""
-        with suppress(StaleLease):
-            await self.flush()
