@@ -12,9 +12,8 @@ from arq.worker import JobExecutionFailed
 
 from service.engine import keys
 from service.engine.codec import Serializer, encode
-from service.engine.errors import RAISED_BY_CODE
 from service.engine.model import AttemptState, JobError, JobState
-from service.engine.outcome import Finish, HandBack
+from service.engine.outcome import Finish, HandBack, message_of
 from service.engine.run import Run
 from service.engine.scripts import Argument
 
@@ -73,8 +72,8 @@ class Records:
             if success and len(encoded) > RESULT_MAX:
                 raise ValueError(f"the result is too large to be kept: {len(encoded)} bytes")
             return encoded
-        except RAISED_BY_CODE as error:  # any object may refuse to be serialised, in its own way
-            reason = f"{type(error).__name__}: {error}"[:500]
+        except BaseException as error:  # noqa: BLE001  # an object refuses in its own way; nobody is cancelled here
+            reason = f"{type(error).__name__}: {message_of(error)}"[:500]
             if self._serializer is not None:
                 return self._foreign_without_result(record | {"result_error": reason})
             kept = {"r": None, "result_error": reason} if success else {"r": reason}
@@ -93,7 +92,7 @@ class Records:
         record |= {"s": False, "r": "unable to serialize result"}
         try:
             return self._serializer(record)
-        except RAISED_BY_CODE:  # then it is the arguments that cannot be written again
+        except BaseException:  # noqa: BLE001  # then it is the arguments that cannot be written again
             return self._serializer(record | {"a": tuple(repr(value)[:200] for value in record["a"]), "k": {}})
 
     def _error_of(self, ending: Finish) -> Any:

@@ -38,14 +38,10 @@ ArqadeError
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from service.engine.model import Job
-
-RAISED_BY_CODE: Final = BaseException
-"""What a team's own code may raise that is called and not awaited, such as a serializer: anything. Where nothing waits,
-a CancelledError or a GeneratorExit is meant for nobody, and a SystemExit ends the job, not the worker."""
 
 
 class ArqadeError(Exception):

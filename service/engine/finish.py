@@ -13,7 +13,6 @@ from redis.exceptions import OutOfMemoryError, RedisError
 from service.engine.clock import RedisClock
 from service.engine.codec import Serializer
 from service.engine.endings import Records, hand_back, said_once, without_results
-from service.engine.errors import RAISED_BY_CODE
 from service.engine.loop import Starter
 from service.engine.outcome import Ending, Finish, HandBack
 from service.engine.run import Run
@@ -149,7 +148,7 @@ def _written(
             continue
         try:
             written.append((item, write(item.run, ending, item.at)))
-        except RAISED_BY_CODE:
+        except BaseException:  # nobody is cancelled where nothing waits: it is the serializer's
             log.exception("an outcome cannot be written down; its lease will run out", job_id=item.run.job_id)
     return written
 

@@ -5,7 +5,6 @@ import traceback
 from dataclasses import dataclass
 from typing import Any, Final
 
-from service.engine.errors import RAISED_BY_CODE
 from service.engine.model import AttemptState, JobError, JobState
 from service.engine.secrets.sensitive import conceal
 
@@ -113,16 +112,21 @@ Ending = Finish | HandBack | None
 
 def describe(error: BaseException, attempt: int, *, retryable: bool) -> JobError:
     """An exception as bounded text, without the sensitive arguments of the running attempt. It may be broken itself."""
-    try:
-        message = conceal(str(error))
-    except RAISED_BY_CODE:
-        message = "<its message could not be read>"
+    message = message_of(error)
     try:
         trace = conceal(getattr(error, CHILD_TRACEBACK, None) or "".join(traceback.format_exception(error)))
-    except RAISED_BY_CODE:
+    except BaseException:  # noqa: BLE001  # nor may broken attributes
         trace = "<its traceback could not be read>"
     message, trace = _storable(message[:MESSAGE_MAX]), _storable(trace[-TRACEBACK_MAX:])
     return JobError(type(error).__name__, message, trace, attempt, retryable)
+
+
+def message_of(error: BaseException) -> str:
+    """What an exception says, without sensitive arguments. It may be broken itself."""
+    try:
+        return conceal(str(error))
+    except BaseException:  # noqa: BLE001  # a broken __str__ must not hide the failure
+        return "<its message could not be read>"
 
 
 def _storable(text: str) -> str:

@@ -13,7 +13,7 @@ from arq.worker import Retry as ArqRetry
 from service.engine import keys
 from service.engine.codec import Deserializer, encode
 from service.engine.codec import decode as decode_json
-from service.engine.errors import RAISED_BY_CODE, InvalidInput, ResultExpired, StaleLease
+from service.engine.errors import InvalidInput, ResultExpired, StaleLease
 from service.engine.executors.threads import LeftRunning
 from service.engine.inside.context import Context
 from service.engine.model import AttemptState, JobError
@@ -30,6 +30,7 @@ from service.engine.outcome import (
     Snoozed,
     Unserved,
     describe,
+    message_of,
 )
 from service.engine.registration import Registration
 from service.engine.secrets.sensitive import Concealer
@@ -156,8 +157,8 @@ def decode(run: Run, deserializer: Deserializer | None) -> Outcome | None:
             _fill(run, stored["f"], stored["a"], stored["k"], stored["t"], stored["et"], stored.get("x"))
         else:
             _fill(run, *deserialize_job_raw(raw, deserializer=deserializer), None)
-    except RAISED_BY_CODE as error:  # whatever a foreign payload holds, it ends this job only
-        return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {error}"[:500]), error)
+    except BaseException as error:  # noqa: BLE001  # whatever a foreign payload raises, it ends this job only
+        return Refused(JobError("PayloadUnreadable", f"{type(error).__name__}: {message_of(error)}"[:500]), error)
     return None
 
 

@@ -156,8 +156,15 @@ class Own(BaseException):
     """No Exception, and nothing that Python knows."""
 
 
+class Mute(Own):
+    """And it cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise self
+
+
 @pytest.mark.parametrize("times", [1, 2, 3], ids=["a result", "a record", "its place"])
-@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, GeneratorExit, Own])
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, GeneratorExit, Own, Mute])
 async def test_a_serializer_that_raises_keeps_no_other_outcome_from_redis(
     stage: Stage, kind: type[BaseException], times: int
 ) -> None:
@@ -184,5 +191,6 @@ async def test_a_serializer_that_raises_keeps_no_other_outcome_from_redis(
         left = await engine.get(leaves.id)
     assert stayed.state is JobState.SUCCEEDED
     assert len(raised) == times
-    expected = (JobState.SUCCEEDED, f"{kind.__name__}: 3") if times < 3 else (JobState.RUNNING, None)
+    said = "<its message could not be read>" if kind is Mute else "3"
+    expected = (JobState.SUCCEEDED, f"{kind.__name__}: {said}") if times < 3 else (JobState.RUNNING, None)
     assert (left.state, left.result_error) == expected

@@ -89,7 +89,7 @@ async def test_last_words_that_cannot_be_written_keep_no_outcome_back(
         await ctx.progress(1)
         await ctx.progress(2)
 
-    monkeypatch.setattr(ProgressReporter, "flush_quietly", broken)
+    monkeypatch.setattr(ProgressReporter, "finish", broken)
     engine = await stage.engine(reports)
     async with stage.working(reports):
         finished = await done(engine, await engine.enqueue(ask("reports")))

@@ -96,7 +96,14 @@ class Own(BaseException):
     """No Exception, and nothing that Python knows."""
 
 
-@pytest.mark.parametrize("raised", [SystemExit, asyncio.CancelledError, GeneratorExit, Own])
+class Mute(Own):
+    """And it cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise self
+
+
+@pytest.mark.parametrize("raised", [SystemExit, asyncio.CancelledError, GeneratorExit, Own, Mute])
 async def test_a_payload_that_raises_when_it_is_read_ends_its_job_and_no_worker(
     stage: Stage, redis_url: str, raised: type[BaseException]
 ) -> None:
